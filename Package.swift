@@ -1,0 +1,46 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// Targets in reading order: each imports only what stands above it.
+let package = Package(
+  name: "graft",
+  products: [
+    .executable(name: "graft", targets: ["graft"]),
+    .library(
+      name: "Graft",
+      targets: ["Autodiff", "Files", "Text", "Weights", "Networks", "Adapters", "Training", "Recipes"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-crypto", "3.0.0"..<"5.0.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+  ],
+  targets: [
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+    .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
+    .target(name: "CKernels"),
+    .target(name: "Autodiff", dependencies: ["COpenBLAS"]),
+    .target(name: "Files", dependencies: []),
+    .target(name: "Text", dependencies: ["Files"]),
+    .target(name: "Weights", dependencies: ["Autodiff", "Files", "CKernels"]),
+    .target(name: "Networks", dependencies: ["Autodiff", "Files", "Weights"]),
+    .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Weights", "Networks"]),
+    .target(name: "Training", dependencies: ["Autodiff", "Files", "Text", "Networks"]),
+    .target(
+      name: "Recipes",
+      dependencies: [
+        "CKernels", "Adapters", "Training", "Text", "Files", .product(name: "Yams", package: "Yams"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    .executableTarget(
+      name: "graft", dependencies: ["Recipes", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+    .testTarget(name: "AutodiffTests", dependencies: ["Autodiff", "Files"]),
+    .testTarget(name: "FilesTests", dependencies: ["Files"]),
+    .testTarget(name: "TextTests", dependencies: ["Text", "Files"]),
+    .testTarget(name: "WeightsTests", dependencies: ["Weights", "CKernels", "Files"]),
+    .testTarget(name: "NetworksTests", dependencies: ["Networks", "Files"]),
+    .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
+    .testTarget(name: "RecipesTests", dependencies: ["Recipes"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

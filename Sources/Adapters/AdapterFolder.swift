@@ -1,0 +1,95 @@
+import Autodiff
+import Files
+import Networks
+
+/// An adapter on disk, as PEFT lays it out: `adapter_config.json` and `adapter_model.safetensors`.
+public enum AdapterFolder {
+  private static let prefix = "base_model.model."
+
+  /// Grafts the adapter in `folder` onto `model`, which must carry none.
+  ///
+  /// - Throws: a ``FileError`` when a file is missing or malformed, when the file holds a tensor the model has no place
+  ///   for or lacks one it needs, and for shapes or numbers that do not fit; a ``GraftError`` when the plan does not.
+  @discardableResult
+  public static func load(_ folder: String, onto model: inout any LanguageModel) throws -> PEFTConfiguration {
+    let path = folder + "/adapter_config.json"
+    let configuration = try PEFTConfiguration(json: try JSON.read(path), path: path)
+    try model.graft(configuration.plan, random: RandomKey(seed: 0))
+    try restore(folder + "/adapter_model.safetensors", into: &model)
+    return configuration
+  }
+
+  /// Sets the trainable parameters of `model` from a file that must hold exactly them.
+  public static func restore(_ path: String, into model: inout any LanguageModel) throws {
+    let file = try Safetensors(path)
+    var failure: (any Error)?
+    var used: Set<String> = []
+    let adapted = model.adaptedLayers
+    model.forEachParameter { name, parameter in
+      guard parameter.isTrainable, failure == nil else { return }
+      do {
+        let stored = storedName(name, adapted)
+        used.insert(stored)
+        let entry = try file.entry(stored)
+        guard entry.shape == parameter.value.shape.dimensions else {
+          throw FileError(
+            path, at: "tensor '\(stored)'",
+            "has shape \(Shape(entry.shape)) but the model needs \(parameter.value.shape); was it trained on another model?"
+          )
+        }
+        let value = Tensor(try entry.floats(), shape: parameter.value.shape)
+        guard value.isFinite else {
+          throw FileError(path, at: "tensor '\(stored)'", "holds numbers that are not finite")
+        }
+        parameter.value = value
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    // PEFT writes an unchanged copy of a table beside an adapter on it.
+    if let extra = file.names.first(where: { !used.contains($0) && !$0.hasSuffix(".base_layer.weight") }) {
+      throw FileError(
+        path, at: "tensor '\(extra)'", "has no place in the model",
+        remedy: "check that the adapter belongs to this base")
+    }
+  }
+
+  /// Writes the trainable parameters of `model` and the configuration, each file whole or not at all.
+  public static func save(_ model: any LanguageModel, _ configuration: PEFTConfiguration, to folder: String) throws {
+    try Folder.create(folder)
+    try AtomicFile.write(
+      try configuration.json(path: folder).text(pretty: true) + "\n", to: folder + "/adapter_config.json")
+    try saveParameters(of: model, to: folder + "/adapter_model.safetensors")
+  }
+
+  /// Writes the trainable parameters of `model` under PEFT's names.
+  public static func saveParameters(of model: any LanguageModel, to path: String) throws {
+    let adapted = model.adaptedLayers
+    let tensors = try model.trainableParameters.map { name, value in
+      guard value.isFinite else {
+        throw FileError(path, at: "tensor '\(name)'", "would hold numbers that are not finite")
+      }
+      return TensorToWrite(name: storedName(name, adapted), floats: value.values, shape: value.shape.dimensions)
+    }
+    try Safetensors.write(tensors, metadata: ["format": "pt"], to: path)
+  }
+
+  /// PEFT's name of a parameter: an adapted layer's own bias stands one level deeper.
+  private static func storedName(_ name: String, _ adapted: Set<String>) -> String {
+    if name.hasSuffix(".bias"), case let owner = String(name.dropLast(5)), adapted.contains(owner) {
+      return prefix + owner + ".base_layer.bias"
+    }
+    return prefix + name
+  }
+}
+
+extension LanguageModel {
+  /// The names of the linear layers that carry an adapter of the literature.
+  var adaptedLayers: Set<String> {
+    var copy = self
+    var names: Set<String> = []
+    copy.forEachLinear { name, layer in
+      if let adapter = layer.adapter, !(adapter is Full) { names.insert(name) }
+    }
+    return names
+  }
+}

@@ -1,0 +1,90 @@
+import Networks
+
+/// Which family goes where in a model, and what else learns beside it.
+public struct GraftPlan: Sendable, Equatable {
+  /// The family, as recipes spell it.
+  public var method: String
+  /// Rank, scale and the like.
+  public var settings: AdapterSettings
+  /// The layers it is put on.
+  public var targets: Targets
+  /// Layers left alone although ``targets`` names them.
+  public var excluded: Targets?
+  /// The blocks of the model it is limited to.
+  public var layers: Layers
+  /// Which biases of the base learn.
+  public var bias: Bias
+  /// Modules that learn whole.
+  public var modulesToSave: [String]
+
+  /// A plan; by default on every linear layer but the output head.
+  public init(
+    method: String, settings: AdapterSettings = AdapterSettings(), targets: Targets = .allLinear, layers: Layers = .all,
+    bias: Bias = .none, modulesToSave: [String] = []
+  ) {
+    (self.method, self.settings, self.targets, self.layers) = (method, settings, targets, layers)
+    (self.bias, self.modulesToSave) = (bias, modulesToSave)
+  }
+
+  /// How layers are named.
+  public enum Targets: Sendable, Equatable {
+    /// Each the whole name or its end behind a dot.
+    case names([String])
+    /// A regular expression for the whole name.
+    case pattern(String)
+    /// Every linear layer but the output head.
+    case allLinear
+
+    func matches(_ name: String) throws -> Bool {
+      switch self {
+      case .names(let entries): entries.contains { Self.ends(name, $0) }
+      case .pattern(let pattern): try Self.expression(pattern).wholeMatch(in: name) != nil
+      case .allLinear: !name.hasSuffix("lm_head")
+      }
+    }
+
+    static func ends(_ name: String, _ entry: String) -> Bool { name == entry || name.hasSuffix("." + entry) }
+
+    private static func expression(_ pattern: String) throws -> Regex<AnyRegexOutput> {
+      do { return try Regex(pattern) } catch {
+        throw GraftError("target_modules \"\(pattern)\" is no regular expression: \(error)")
+      }
+    }
+  }
+
+  /// The blocks of a model, by index.
+  public enum Layers: Sendable, Equatable {
+    /// All of them.
+    case all
+    /// The last so many.
+    case last(Int)
+    /// These.
+    case indices([Int])
+  }
+
+  /// The base's biases that learn beside the adapter.
+  public enum Bias: String, Sendable { case none, all, adapted = "lora_only" }
+}
+
+/// A plan that does not fit a model or a family, as a sentence.
+public struct GraftError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// What is wrong and what to do.
+  public let description: String
+  /// The entry of `target_modules` or `modules_to_save` that is to blame, if one is.
+  public let entry: String?
+
+  init(_ description: String, entry: String? = nil) { (self.description, self.entry) = (description, entry) }
+}
+
+/// What a plan found in a model.
+public struct GraftReport: Sendable {
+  /// The names of the layers and tables that carry an adapter, in the order of the model.
+  public var sites: [String]
+  /// How many layers each entry of a list of targets matched; one row for the other kinds of target.
+  public var matches: [(entry: String, count: Int)]
+
+  /// A report of what was found.
+  public init(sites: [String], matches: [(entry: String, count: Int)]) {
+    (self.sites, self.matches) = (sites, matches)
+  }
+}

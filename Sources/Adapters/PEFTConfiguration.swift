@@ -1,0 +1,158 @@
+import Files
+import Networks
+
+/// A plan as PEFT's `adapter_config.json` writes it.
+public struct PEFTConfiguration: Sendable, Equatable {
+  /// What the file asks for.
+  public var plan: GraftPlan
+  /// The base model's name or folder, as the file gives it.
+  public var baseModel: String?
+  /// Keys this package does not interpret, kept for writing back.
+  private var rest: [String: JSON]
+
+  /// A configuration for `plan`.
+  public init(_ plan: GraftPlan, baseModel: String?) { (self.plan, self.baseModel, rest) = (plan, baseModel, [:]) }
+
+  /// Reads an `adapter_config.json`.
+  ///
+  /// - Throws: a ``FileError`` naming a key that is missing, malformed, or asks for what this package does not compute;
+  ///   ignoring such a key would load a different function.
+  public init(json: JSON, path: String) throws {
+    guard let object = json.object else { throw FileError(path, "is no JSON object") }
+    let reader = Reader(object: object, path: path)
+    let type = object["peft_type"]?.string ?? ""
+    guard type.uppercased() == "LORA" else {
+      throw FileError(path, at: "key 'peft_type'", "'\(type)' is not supported; expected LORA")
+    }
+    for key in Self.refused where reader.isSet(key) {
+      throw FileError(path, at: "key '\(key)'", "is set, but not supported; the adapter would compute something else")
+    }
+    var settings = AdapterSettings(rank: try reader.int("r") ?? 8, alpha: try reader.double("lora_alpha") ?? 8)
+    settings.isRankStabilised = object["use_rslora"]?.bool ?? false
+    settings.dropout = try reader.double("lora_dropout") ?? 0
+    settings.hasBias = object["lora_bias"]?.bool ?? false
+    for (pattern, value) in object["rank_pattern"]?.object ?? [:] {
+      guard let rank = value.int, rank > 0 else {
+        throw FileError(path, at: "key 'rank_pattern'", "'\(pattern)' has no rank")
+      }
+      settings.rankPattern[pattern] = rank
+    }
+    for (pattern, value) in object["alpha_pattern"]?.object ?? [:] {
+      guard let alpha = value.double else {
+        throw FileError(path, at: "key 'alpha_pattern'", "'\(pattern)' has no number")
+      }
+      settings.alphaPattern[pattern] = alpha
+    }
+    guard settings.rank > 0, settings.rank < 1 << 20, settings.dropout >= 0, settings.dropout < 1 else {
+      throw FileError(path, at: "keys 'r' and 'lora_dropout'", "are out of range")
+    }
+    guard let targets = try reader.targets("target_modules") else {
+      throw FileError(path, at: "key 'target_modules'", "missing; expected names, a regular expression or all-linear")
+    }
+    guard let bias = GraftPlan.Bias(rawValue: object["bias"]?.string ?? "none") else {
+      throw FileError(path, at: "key 'bias'", "expected none, all or lora_only")
+    }
+    plan = GraftPlan(
+      method: object["use_dora"]?.bool == true ? DoRA.method : LoRA.method, settings: settings, targets: targets,
+      bias: bias, modulesToSave: try reader.names("modules_to_save") ?? [])
+    plan.excluded = try reader.targets("exclude_modules")
+    if let layers = object["layers_to_transform"], !layers.isNull {
+      guard let indices = layers.int.map({ [$0] }) ?? layers.array?.compactMap(\.int) else {
+        throw FileError(path, at: "key 'layers_to_transform'", "expected a number or a list of numbers")
+      }
+      plan.layers = .indices(indices)
+    }
+    baseModel = object["base_model_name_or_path"]?.string
+    rest = object.filter { !Self.written.contains($0.key) }
+  }
+
+  /// The file's text.
+  ///
+  /// - Throws: when the plan has no form there.
+  public func json(path: String) throws -> JSON {
+    guard plan.method == LoRA.method || plan.method == DoRA.method else {
+      throw FileError(path, "PEFT has no form for an adapter of type '\(plan.method)'", remedy: "merge it instead")
+    }
+    let settings = plan.settings
+    var object = rest
+    object["peft_type"] = .string("LORA")
+    object["task_type"] = rest["task_type"] ?? .string("CAUSAL_LM")
+    object["inference_mode"] = .bool(true)
+    object["base_model_name_or_path"] = baseModel.map(JSON.string) ?? .null
+    object["r"] = .integer(settings.rank)
+    object["lora_alpha"] =
+      settings.alpha == settings.alpha.rounded() && abs(settings.alpha) < 1e9
+      ? .integer(Int(settings.alpha)) : .number(settings.alpha)
+    object["lora_dropout"] = .number(settings.dropout)
+    object["lora_bias"] = .bool(settings.hasBias)
+    object["use_rslora"] = .bool(settings.isRankStabilised)
+    object["use_dora"] = .bool(plan.method == DoRA.method)
+    object["rank_pattern"] = .object(settings.rankPattern.mapValues(JSON.integer))
+    object["alpha_pattern"] = .object(settings.alphaPattern.mapValues(JSON.number))
+    object["target_modules"] = Self.text(plan.targets)
+    object["exclude_modules"] = plan.excluded.map(Self.text) ?? .null
+    object["bias"] = .string(plan.bias.rawValue)
+    object["modules_to_save"] = plan.modulesToSave.isEmpty ? .null : .array(plan.modulesToSave.map(JSON.string))
+    object["fan_in_fan_out"] = rest["fan_in_fan_out"] ?? .bool(false)
+    object["init_lora_weights"] = .bool(true)
+    if case .indices(let indices) = plan.layers { object["layers_to_transform"] = .array(indices.map(JSON.integer)) }
+    return .object(object)
+  }
+
+  private static func text(_ targets: GraftPlan.Targets) -> JSON {
+    switch targets {
+    case .names(let names): .array(names.map(JSON.string))
+    case .pattern(let pattern): .string(pattern)
+    case .allLinear: .string("all-linear")
+    }
+  }
+
+  /// Keys that change what an adapter computes and are not supported.
+  private static let refused = [
+    "alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "trainable_token_indices",
+    "use_qalora", "use_bdlora", "velora_config", "kasa_config", "monteclora_config", "layers_pattern",
+  ]
+  private static let written: Set<String> = [
+    "peft_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "lora_bias",
+    "use_rslora",
+    "use_dora", "rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "bias", "modules_to_save",
+    "init_lora_weights", "layers_to_transform",
+  ]
+
+  private struct Reader {
+    let object: [String: JSON]
+    let path: String
+
+    func isSet(_ key: String) -> Bool {
+      guard let value = object[key] else { return false }
+      return !value.isNull && value != .bool(false) && value != .object([:]) && value != .array([])
+    }
+
+    func int(_ key: String) throws -> Int? {
+      guard let value = object[key] else { return nil }
+      guard let number = value.int else {
+        throw FileError(path, at: "key '\(key)'", "\(value.text()) is no whole number")
+      }
+      return number
+    }
+
+    func double(_ key: String) throws -> Double? {
+      guard let value = object[key] else { return nil }
+      guard let number = value.double else { throw FileError(path, at: "key '\(key)'", "\(value.text()) is no number") }
+      return number
+    }
+
+    func names(_ key: String) throws -> [String]? {
+      guard let value = object[key], !value.isNull else { return nil }
+      guard let list = value.array, case let names = list.compactMap(\.string), names.count == list.count else {
+        throw FileError(path, at: "key '\(key)'", "is no list of names")
+      }
+      return names
+    }
+
+    func targets(_ key: String) throws -> GraftPlan.Targets? {
+      if let text = object[key]?.string { return text.lowercased() == "all-linear" ? .allLinear : .pattern(text) }
+      return try names(key).map(GraftPlan.Targets.names)
+    }
+  }
+}

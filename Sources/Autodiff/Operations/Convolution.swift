@@ -1,0 +1,261 @@
+/// Zeros laid around an image before a window slides over it, side by side because frameworks differ in the sides.
+public struct Padding: Sendable, Equatable {
+  /// Rows or columns of zeros at each side.
+  public var top: Int, bottom: Int, left: Int, right: Int
+
+  /// The same number at each side.
+  public init(_ all: Int = 0) { (top, bottom, left, right) = (all, all, all, all) }
+
+  /// A number for each side.
+  public init(top: Int, bottom: Int, left: Int, right: Int) {
+    (self.top, self.bottom, self.left, self.right) = (top, bottom, left, right)
+  }
+
+  /// What TensorFlow calls SAME: an output of ⌈size / stride⌉, an odd zero going to the bottom and the right.
+  public static func same(
+    height: Int, width: Int, kernel: (height: Int, width: Int), stride: Int = 1, dilation: Int = 1
+  ) -> Padding {
+    func total(_ size: Int, _ kernel: Int) -> Int {
+      max(0, ((size + stride - 1) / stride - 1) * stride + (kernel - 1) * dilation + 1 - size)
+    }
+    let (rows, columns) = (total(height, kernel.height), total(width, kernel.width))
+    return Padding(top: rows / 2, bottom: rows - rows / 2, left: columns / 2, right: columns - columns / 2)
+  }
+}
+
+/// A convolution with a bank of filters (cross-correlation, as every framework has it).
+///
+/// `x` is `[images, channels, height, width]`, `weight` `[outputs, channels / groups, kernelHeight, kernelWidth]`, `bias`
+/// `[outputs]`; the result `[images, outputs, …]`. Keeps `x` for the weight's gradient and `weight` for x's; patches are
+/// laid out again on the way back rather than kept.
+public func conv2d(
+  _ x: Tensor, weight: Tensor, bias: Tensor? = nil, stride: Int = 1, padding: Padding = Padding(), dilation: Int = 1,
+  groups: Int = 1
+) -> Tensor {
+  require(weight.shape.rank == 4, "a convolution's weight has 4 axes; got \(weight.shape)")
+  let plan = ConvolutionPlan(
+    x.shape, outputs: weight.shape[0], kernel: (weight.shape[2], weight.shape[3]), stride, padding, dilation, groups)
+  require(
+    weight.shape[1] == plan.groupInputs && (bias?.count ?? plan.outputs) == plan.outputs,
+    "a convolution of \(x.shape) in \(groups) groups with \(weight.shape) and a bias of \(bias?.count ?? 0)")
+  // Each operand is kept only for the other's gradient.
+  let input = weight.hasHistory ? x.detached : nil, filters = x.hasHistory ? weight.detached : nil
+  let y = plan.forward(x.detached, weight.pointer, bias?.detached)
+  return Tensor(y, of: [x, weight] + (bias.map { [$0] } ?? [])) { [hasBias = bias != nil] gradient, inflow in
+    if let filters {
+      inflow.add(0) { plan.addInputGradient(gradient, filters.pointer, $0, accumulates: $1) }
+    }
+    if let input {
+      inflow.add(1) { plan.addWeightGradient(gradient, input, $0, accumulates: $1) }
+    }
+    if hasBias { inflow.addChannelSums(2, of: gradient) }
+  }
+}
+
+/// The same with frozen filters, each row of `weight` `[outputs, channels / groups · kernelHeight · kernelWidth]` one.
+///
+/// No gradient of `weight` is computed, and `x` is not kept. Filters are unpacked for each pass and released after it.
+public func conv2d(
+  _ x: Tensor, _ weight: any FrozenMatrix, kernel: (height: Int, width: Int), bias: Tensor? = nil, stride: Int = 1,
+  padding: Padding = Padding(), dilation: Int = 1, groups: Int = 1
+) -> Tensor {
+  let plan = ConvolutionPlan(x.shape, outputs: weight.rows, kernel: kernel, stride, padding, dilation, groups)
+  require(
+    weight.columns == plan.patch && (bias?.count ?? plan.outputs) == plan.outputs,
+    "a convolution of \(x.shape) in \(groups) groups with a matrix [\(weight.rows), \(weight.columns)] of "
+      + "\(kernel.height) × \(kernel.width) filters and a bias of \(bias?.count ?? 0)")
+  let y = weight.withFilters { plan.forward(x.detached, $0, bias?.detached) }
+  return Tensor(y, of: [x] + (bias.map { [$0] } ?? [])) { [hasBias = bias != nil] gradient, inflow in
+    inflow.add(0) { place, accumulates in
+      weight.withFilters { plan.addInputGradient(gradient, $0, place, accumulates: accumulates) }
+    }
+    if hasBias { inflow.addChannelSums(1, of: gradient) }
+  }
+}
+
+extension FrozenMatrix {
+  /// Calls `body` with all rows as `Float`, in place where they already are.
+  fileprivate func withFilters<R>(_ body: (UnsafePointer<Float>) -> R) -> R {
+    withFloats { dense in
+      if let dense { return body(dense) }
+      return unpacked().withValues { values in
+        guard let base = values.baseAddress else { fatalError("a convolution needs filters; got none") }
+        return body(base)
+      }
+    }
+  }
+}
+
+/// The loops of one convolution.
+///
+/// Filters that see one channel each slide directly; all others multiply a matrix of patches, laid out a strip of output
+/// rows at a time, `[groupInputs · kernelHeight · kernelWidth, positions]`.
+private struct ConvolutionPlan: Sendable {
+  let images: Int, channels: Int, outputs: Int, groups: Int
+  let window: SlidingWindow
+
+  var groupInputs: Int { channels / groups }
+  var groupOutputs: Int { outputs / groups }
+  var patch: Int { groupInputs * window.kernelHeight * window.kernelWidth }
+  private var isDepthwise: Bool { groupInputs == 1 }
+  private var inputPlane: Int { window.height * window.width }
+  private var outputPlane: Int { window.outputHeight * window.outputWidth }
+
+  /// Output rows whose patches are laid out at one time: about 512 positions keep them in cache.
+  private var stripRows: Int { max(1, 512 / max(1, window.outputWidth)) }
+  private var strips: Int { (window.outputHeight + stripRows - 1) / stripRows }
+
+  /// Whether an image is its own matrix of patches.
+  private var isPointwise: Bool {
+    window.kernelHeight == 1 && window.kernelWidth == 1 && window.stride == 1 && window.padding == Padding()
+  }
+
+  init(
+    _ shape: Shape, outputs: Int, kernel: (height: Int, width: Int), _ stride: Int, _ padding: Padding,
+    _ dilation: Int, _ groups: Int
+  ) {
+    require(shape.rank == 4, "a convolution needs [images, channels, height, width]; got \(shape)")
+    require(
+      groups > 0 && shape[1] % groups == 0 && outputs % groups == 0,
+      "\(shape[1]) channels and \(outputs) outputs do not divide into \(groups) groups")
+    (images, channels, self.outputs, self.groups) = (shape[0], shape[1], outputs, groups)
+    window = SlidingWindow(
+      height: shape[2], width: shape[3], kernel: kernel, stride: stride, padding: padding, dilation: dilation)
+  }
+
+  func forward(_ x: Tensor, _ weight: UnsafePointer<Float>, _ bias: Tensor?) -> Tensor {
+    Tensor(shape: [images, outputs, window.outputHeight, window.outputWidth]) { place in
+      Parallel.forRanges(images * outputs, grain: max(1, elementGrain / max(1, outputPlane))) { range in
+        for row in range {
+          let plane = place + row * outputPlane
+          plane.update(repeating: bias?.pointer[row % outputs] ?? 0, count: outputPlane)
+          if isDepthwise {
+            let filter = weight + row % outputs * patch
+            window.slide(filter, over: x.pointer + inputPlaneIndex(ofOutput: row) * inputPlane, into: plane)
+          }
+        }
+      }
+      if isDepthwise { return }
+      Parallel.forEach(images * groups * strips) { task in
+        let (block, strip) = (task / strips, task % strips)
+        let filters = weight + block % groups * groupOutputs * patch
+        let target = place + block * groupOutputs * outputPlane + strip * stripRows * window.outputWidth
+        withPatches(x.pointer + block * groupInputs * inputPlane, strip) { patches, distance, positions in
+          gemmTile(
+            false, false, groupOutputs, positions, patch, 1, filters, patch, patches, distance, 1, target, outputPlane)
+        }
+      }
+    }
+  }
+
+  func addInputGradient(
+    _ gradient: Tensor, _ weight: UnsafePointer<Float>, _ place: UnsafeMutablePointer<Float>, accumulates: Bool
+  ) {
+    if !accumulates { place.update(repeating: 0, count: images * channels * inputPlane) }
+    if isDepthwise {
+      let share = outputs / channels
+      return Parallel.forRanges(images * channels, grain: max(1, elementGrain / max(1, inputPlane))) { range in
+        for row in range {
+          for output in row * share..<(row + 1) * share {
+            window.spread(
+              weight + output % outputs * patch, gradient.pointer + output * outputPlane,
+              into: place + row * inputPlane)
+          }
+        }
+      }
+    }
+    // The strips of one image overlap, so one task adds them up in order.
+    Parallel.forEach(images * groups) { block in
+      let filters = weight + block % groups * groupOutputs * patch
+      let target = place + block * groupInputs * inputPlane
+      let scratch = Storage(uninitialized: isPointwise ? 0 : patch * stripRows * window.outputWidth)
+      for strip in 0..<strips {
+        let rows = rows(of: strip), positions = rows.count * window.outputWidth
+        let source = gradient.pointer + block * groupOutputs * outputPlane + rows.lowerBound * window.outputWidth
+        if isPointwise {
+          gemmTile(
+            true, false, patch, positions, groupOutputs, 1, filters, patch, source, outputPlane, 1,
+            target + rows.lowerBound * window.width, inputPlane)
+        } else {
+          gemmTile(
+            true, false, patch, positions, groupOutputs, 1, filters, patch, source, outputPlane, 0, scratch.pointer,
+            positions)
+          window.addPatches(scratch.pointer, rows, channels: groupInputs, to: target)
+        }
+      }
+    }
+  }
+
+  func addWeightGradient(
+    _ gradient: Tensor, _ x: Tensor, _ place: UnsafeMutablePointer<Float>, accumulates: Bool
+  ) {
+    let count = outputs * patch
+    if !accumulates { place.update(repeating: 0, count: count) }
+    if isDepthwise {
+      return Parallel.forEach(outputs) { output in
+        for image in 0..<images {
+          let row = image * outputs + output
+          window.correlate(
+            x.pointer + inputPlaneIndex(ofOutput: row) * inputPlane, gradient.pointer + row * outputPlane,
+            into: place + output * patch)
+        }
+      }
+    }
+    // Images are dealt to a number of partial sums that depends on the batch alone; these are added in order.
+    let parts = max(1, min(images, 4)), partial = Storage(zeros: (parts - 1) * count)
+    Parallel.forEach(parts * groups) { task in
+      let (part, group) = (task / groups, task % groups)
+      let target = (part == 0 ? place : partial.pointer + (part - 1) * count) + group * groupOutputs * patch
+      for image in images * part / parts..<images * (part + 1) / parts {
+        let block = image * groups + group
+        for strip in 0..<strips {
+          let source =
+            gradient.pointer + block * groupOutputs * outputPlane + strip * stripRows * window.outputWidth
+          withPatches(x.pointer + block * groupInputs * inputPlane, strip) { patches, distance, positions in
+            gemmTile(
+              false, true, groupOutputs, patch, positions, 1, source, outputPlane, patches, distance, 1, target, patch)
+          }
+        }
+      }
+    }
+    for part in 1..<parts { addInPlace(partial.pointer + (part - 1) * count, to: place, count: count) }
+  }
+
+  private func inputPlaneIndex(ofOutput row: Int) -> Int {
+    row / outputs * channels + row % outputs / groupOutputs
+  }
+
+  private func rows(of strip: Int) -> Range<Int> {
+    strip * stripRows..<min(window.outputHeight, (strip + 1) * stripRows)
+  }
+
+  /// Calls `body` with a strip's patches, the distance between their rows, and the number of positions.
+  private func withPatches(_ x: UnsafePointer<Float>, _ strip: Int, _ body: (UnsafePointer<Float>, Int, Int) -> Void) {
+    let rows = rows(of: strip), positions = rows.count * window.outputWidth
+    if isPointwise { return body(x + rows.lowerBound * window.width, inputPlane, positions) }
+    let scratch = Storage(uninitialized: patch * positions)
+    withExtendedLifetime(scratch) {
+      window.layPatches(x, rows, channels: groupInputs, into: scratch.pointer)
+      body(scratch.pointer, positions, positions)
+    }
+  }
+}
+
+extension Inflow {
+  /// Adds, for an operand of one number a channel, the sums of the gradient `[images, channels, …]` over all but channels.
+  func addChannelSums(_ index: Int, of gradient: Tensor) {
+    add(index) { place, accumulates in
+      let (images, channels) = (gradient.shape[0], gradient.shape[1])
+      let plane = gradient.count / max(1, images * channels)
+      Parallel.forRanges(channels, grain: max(1, elementGrain / max(1, images * plane))) { range in
+        for channel in range {
+          var sum = 0.0
+          for image in 0..<images {
+            sum += Double(total(gradient.pointer + (image * channels + channel) * plane, plane))
+          }
+          place[channel] = (accumulates ? place[channel] : 0) + Float(sum)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,102 @@
+/// Kernels for packed weights: unpacking, dot products, conversions, and the two machine limits.
+///
+/// Every kernel has a portable version and, on x86-64, one for AVX2 + FMA + F16C chosen once at load time.
+/// Unpacking gives the same bits in both. Dot products sum in an order fixed by the columns alone, so a row's
+/// result never depends on how rows are shared among threads; the two versions agree to rounding.
+///
+/// No kernel checks its sizes or allocates. Callers check that `columns` is a multiple of the packing's block.
+#ifndef GRAFT_CKERNELS_H
+#define GRAFT_CKERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__clang__)
+#pragma clang assume_nonnull begin
+#endif
+
+/// How a row of a matrix is stored. `Weights/Packing.swift` documents the bytes of each.
+typedef enum graft_packing {
+  GRAFT_F32 = 0,
+  GRAFT_F16,
+  GRAFT_BF16,
+  GRAFT_Q4_0,
+  GRAFT_Q4_1,
+  GRAFT_Q5_0,
+  GRAFT_Q5_1,
+  GRAFT_Q8_0,
+  GRAFT_Q4_K,
+  GRAFT_Q5_K,
+  GRAFT_Q6_K,
+  GRAFT_INT4,
+  GRAFT_INT8,
+  GRAFT_NF4,
+  GRAFT_NF4_DOUBLE,
+} graft_packing;
+
+/// A run of packed rows, all with the same packing and the same number of columns.
+typedef struct graft_rows {
+  graft_packing packing;
+  /// Columns sharing a scale in GRAFT_INT4 and GRAFT_INT8, a multiple of 32; other packings ignore it.
+  size_t group;
+  size_t columns;
+  /// Bytes from one row to the next.
+  size_t row_bytes;
+  const void *first;
+} graft_rows;
+
+/// Whether the AVX2 + FMA + F16C kernels are in use.
+bool graft_uses_avx2(void);
+
+/// Unpacks `count` rows into `values`, `[count, columns]`.
+void graft_unpack(const graft_rows *rows, size_t count, float *values);
+
+/// The dot product of the first row with `x`, `[columns]`.
+float graft_dot(const graft_rows *rows, const float *x);
+
+/// y = W x over `count` rows: `x` is `[columns]`, `y` is `[count]`. Each element has the bits `graft_dot` gives.
+void graft_gemv(const graft_rows *rows, size_t count, const float *x, float *y);
+
+/// The portable versions, for comparison.
+void graft_portable_unpack(const graft_rows *rows, size_t count, float *values);
+void graft_portable_gemv(const graft_rows *rows, size_t count, const float *x, float *y);
+
+/// Rounds to half precision, nearest and ties to even; what is too large becomes infinite.
+void graft_f16_from_f32(const float *values, uint16_t *halves, size_t count);
+void graft_portable_f16_from_f32(const float *values, uint16_t *halves, size_t count);
+
+/// Rounds to bfloat16, nearest and ties to even.
+void graft_bf16_from_f32(const float *values, uint16_t *halves, size_t count);
+
+/// One value of each conversion.
+uint16_t graft_f16_bits(float value);
+float graft_f16_value(uint16_t bits);
+uint16_t graft_bf16_bits(float value);
+float graft_bf16_value(uint16_t bits);
+
+/// The sixteen levels of the 4-bit normal float, rising from -1 to 1.
+const float *graft_nf4_levels(void);
+
+/// The 256 levels of the signed dynamic 8-bit map in which nested block maxima are stored, rising.
+const float *graft_dynamic_levels(void);
+
+/// Multiply-adds a second one core sustains, in GFLOP/s, from a loop of about `seconds`.
+double graft_fma_peak(double seconds);
+
+/// Bytes a second one core reads from `buffer`, in GB/s, from passes over it taking about `seconds`.
+double graft_read_bandwidth(const void *buffer, size_t bytes, double seconds);
+
+#if defined(__clang__)
+#pragma clang assume_nonnull end
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

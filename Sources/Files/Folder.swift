@@ -1,0 +1,68 @@
+import Glibc
+
+/// Folders, and what is in them.
+public enum Folder {
+  /// Makes the folder and those above it, if they are not there yet.
+  ///
+  /// - Throws: a ``FileError`` when one cannot be made, or is a file.
+  public static func create(_ path: String) throws {
+    var partial = path.hasPrefix("/") ? "/" : ""
+    for part in path.split(separator: "/") {
+      partial += partial.isEmpty || partial.hasSuffix("/") ? String(part) : "/" + part
+      if mkdir(partial, 0o777) != 0 && errno != EEXIST {
+        throw FileError(path, "cannot be created: \(systemMessage(errno))")
+      }
+    }
+    guard isFolder(path) else { throw FileError(path, "is a file, where a folder is needed") }
+  }
+
+  /// Whether a folder is there.
+  public static func isFolder(_ path: String) -> Bool {
+    var information = stat()
+    return stat(path, &information) == 0 && information.st_mode & S_IFMT == S_IFDIR
+  }
+
+  /// Whether anything is there.
+  public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  /// The names in a folder, sorted; empty when it cannot be read.
+  public static func names(in path: String) -> [String] {
+    guard let folder = opendir(path) else { return [] }
+    defer { closedir(folder) }
+    var names: [String] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  /// Removes a folder of plain files, or a file; what is not there is no error.
+  public static func remove(_ path: String) {
+    if isFolder(path) {
+      for name in names(in: path) { remove(path + "/" + name) }
+      rmdir(path)
+    } else {
+      unlink(path)
+    }
+  }
+
+  /// Writes a folder whole or not at all: `body` fills a sibling, which then takes the name.
+  ///
+  /// - Throws: what `body` throws, or a ``FileError``; then nothing of that name has changed.
+  public static func replace(_ path: String, _ body: (_ temporary: String) throws -> Void) throws {
+    let temporary = path + ".partial-\(getpid())"
+    remove(temporary)
+    try create(temporary)
+    do {
+      try body(temporary)
+      remove(path)
+      guard rename(temporary, path) == 0 else { throw FileError(path, "cannot be written: \(systemMessage(errno))") }
+    } catch {
+      remove(temporary)
+      throw error
+    }
+  }
+}

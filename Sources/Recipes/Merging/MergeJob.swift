@@ -1,0 +1,93 @@
+import Files
+import Networks
+import Text
+import Weights
+
+/// Folding an adapter into its base, writing the result, and proving it by what lies on disk.
+public struct MergeJob: Sendable {
+  /// What becomes of the changed weights.
+  public var format: MergeFormat
+  /// What the result is held to.
+  public var bounds = MergeBounds()
+  /// A packing for the layers whose change their own packing would lose.
+  public var raise: Packing?
+
+  /// A job with the default bounds.
+  public init(format: MergeFormat) { self.format = format }
+
+  /// Folds the adapter that `model` carries, writes a GGUF file if `path` ends in `.gguf`, else a Hugging Face folder,
+  /// reads it back and compares it with `model` on `probe`.
+  ///
+  /// - Throws: a ``FileError`` when the result cannot be written, or has no form in the kind of file asked for.
+  public func write(_ model: LoadedModel, to path: String, probe: [[Int32]]) throws -> MergeReport {
+    var folded = try model.folded(format)
+    if let raise {
+      let lost = folded.layers.filter { !($0.survival >= bounds.minSurvival) }.map(\.name)
+      if !lost.isEmpty {
+        folded = try model.folded(format, raising: Dictionary(uniqueKeysWithValues: lost.map { ($0, raise) }))
+      }
+    }
+    if path.hasSuffix(".gguf") {
+      try GGUFExport.write(folded.network, of: model, type: nil, to: path)
+    } else {
+      guard format == .full || !model.isPacked else {
+        throw FileError(
+          path, "a Hugging Face folder has no form for packed blocks",
+          remedy: "write a .gguf file, or merge with --format full")
+      }
+      try ModelFolderExport.write(folded.network, of: model, to: path)
+    }
+    let written = try LoadedModel(path)
+    let proof = MergeProof(reference: model.network, candidate: written.network, on: probe)
+    return MergeReport(path: path, format: format, proof: proof, layers: folded.layers, bounds: bounds)
+  }
+}
+
+extension LoadedModel {
+  /// Whether any matrix lies in blocks rather than as plain numbers.
+  var isPacked: Bool { packings.contains { !["F32", "F16", "BF16"].contains($0.name) } }
+}
+
+/// The texts on which two models are compared.
+public enum ProbeText {
+  /// Enough to see a difference, little enough to wait for.
+  private static let tokens = 512
+
+  /// Sequences until there are enough tokens, each cut to a moderate length.
+  public static func limited(_ sequences: [[Int32]]) -> [[Int32]] {
+    var left = tokens
+    var chosen: [[Int32]] = []
+    for sequence in sequences where left > 0 && !sequence.isEmpty {
+      let part = Array(sequence.prefix(min(left, 256)))
+      chosen.append(part)
+      left -= part.count
+    }
+    return chosen
+  }
+
+  /// The sequences of a text file, or of a JSON Lines file of examples, in the model's ids.
+  public static func sequences(_ path: String, for model: LoadedModel) throws -> [[Int32]] {
+    let tokenizer = try model.requireTokenizer()
+    if path.hasSuffix(".jsonl") || path.hasSuffix(".json") {
+      var options = ExampleOptions()
+      options.maxSequenceLength = model.network.contextLength
+      options.tooLong = .truncateRight
+      let reader = try ExampleReader(tokenizer: tokenizer, template: model.template, options: options)
+      return limited(try reader.read(path).examples.map(\.ids))
+    }
+    let ids = tokenizer.encodePlain(try TextFile.read(path)).map(Int32.init)
+    return limited(stride(from: 0, to: ids.count, by: 256).map { Array(ids[$0..<min(ids.count, $0 + 256)]) })
+  }
+
+  /// A passage that comes with Graft, for when no other is given.
+  public static func standard(for model: LoadedModel) throws -> [[Int32]] {
+    let text = """
+      A merge is faithful when the file that was written does what the base and its adapter did together. The way to \
+      know is to read the file back, run both on the same words, and compare what they predict: the largest difference \
+      of a logit, how far the two distributions lie apart, and how often they would choose the same next word. Question: \
+      what is the capital of France? Answer: the capital of France is Paris. 1, 2, 3, 5, 8, 13, 21. for i in 0..<10 { \
+      print(i) }
+      """
+    return [try model.requireTokenizer().encodePlain(text).map(Int32.init)]
+  }
+}

@@ -1,0 +1,31 @@
+import Crypto
+import Files
+import Networks
+
+/// SHA-256 digests, in lower-case hexadecimal.
+public enum Fingerprint {
+  /// The digest of a file's bytes.
+  public static func file(_ path: String) throws -> String {
+    let file = try MappedFile(path)
+    return digest { $0.update(bufferPointer: file.bytes) }
+  }
+
+  /// The digest of a text's UTF-8 bytes.
+  public static func text(_ text: String) -> String { digest { $0.update(data: Array(text.utf8)) } }
+
+  /// The digest of a model: of its file, or of the configuration and weights in its folder, by name.
+  public static func model(_ checkpoint: Checkpoint) throws -> String {
+    guard case .folder = checkpoint.form else { return try file(checkpoint.path) }
+    let names = Folder.names(in: checkpoint.path).filter { $0 == "config.json" || $0.hasSuffix(".safetensors") }
+    return text(try names.map { "\($0) \(try file(checkpoint.path + "/" + $0))\n" }.joined())
+  }
+
+  private static func digest(_ update: (inout SHA256) -> Void) -> String {
+    var hash = SHA256()
+    update(&hash)
+    return hash.finalize().map { byte in
+      let text = String(byte, radix: 16)
+      return text.count == 1 ? "0" + text : text
+    }.joined()
+  }
+}

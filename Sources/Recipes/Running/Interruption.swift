@@ -1,0 +1,24 @@
+import Glibc
+import Synchronization
+
+/// Ctrl-C and termination, noted rather than obeyed at once: a run finishes its step, saves, and ends.
+public enum Interruption {
+  private static let received = Atomic<Int32>(0)
+
+  /// Notes SIGINT and SIGTERM from now on; a second one of them ends the process at once.
+  public static func watch() {
+    for signal in [SIGINT, SIGTERM] {
+      Glibc.signal(signal) { number in
+        if Interruption.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
+      }
+    }
+    // A reader that goes away, such as `| head`, is an error of writing and not the end of the process.
+    Glibc.signal(SIGPIPE, SIG_IGN)
+  }
+
+  /// The signal that has come, if one has.
+  public static var signal: Int32? {
+    let number = received.load(ordering: .relaxed)
+    return number == 0 ? nil : number
+  }
+}

@@ -1,0 +1,255 @@
+import Adapters
+import Autodiff
+import Files
+import Networks
+import Text
+import Training
+
+/// A recipe carried out: train, save, prove, merge, export.
+///
+/// Results go to files; what a person reads goes to `report`, a line at a time.
+public final class Run {
+  private let plan: RunPlan
+  private let folder: RunFolder
+  private let report: (RunEvent) -> Void
+  private var training: TrainingRun
+  private var log: MetricsLog?
+  private var plot = LossPlot()
+  private var best = Double.infinity
+  private var evaluationsSinceBest = 0
+  private var firstLoss: Double?, lastEvaluation: Double?
+  private var tokensSeen = 0, secondsTraining = 0.0
+
+  /// What a run tells as it goes.
+  public enum RunEvent: Sendable {
+    /// A line for people.
+    case line(String)
+    /// A step, with how fast and how long still.
+    case step(StepReport, tokensPerSecond: Double, secondsLeft: Double, resident: Int)
+  }
+
+  /// How a run ended.
+  public enum Outcome: Sendable, Equatable {
+    /// All steps were made.
+    case complete
+    /// A signal came; a checkpoint lies in the folder.
+    case interrupted(signal: Int32, checkpoint: String)
+    /// All steps were made, but a merged file is not faithful.
+    case unfaithful
+  }
+
+  /// A run of `recipe` that begins, or goes on where its folder's newest checkpoint left off.
+  ///
+  /// - Throws: when the recipe or a file it names is wrong; nothing of an earlier run has been touched then.
+  public init(_ recipe: Recipe, resuming: Bool, report: @escaping (RunEvent) -> Void) throws {
+    if let threads = recipe.train.threads { Parallel.threads = threads }
+    self.report = report
+    folder = try RunFolder(recipe.outputDirectory.path)
+    if !resuming { folder.clear() }
+    plan = try RunPlan(recipe)
+    training = plan.start
+    if resuming { try restore() }
+    try AtomicFile.write(
+      recipe.resolvedYAML(toolVersion: graftVersion, hashes: plan.hashes), to: folder.recipe)
+    if recipe.log.jsonl { log = try MetricsLog(folder.metrics, keepingThrough: training.step) }
+  }
+
+  /// The steps of the whole run.
+  public var totalSteps: Int { training.totalSteps }
+
+  private func restore() throws {
+    guard let newest = folder.checkpoints.last else {
+      say("no checkpoint yet: starting from the first step")
+      return
+    }
+    let path = folder.checkpoint(newest)
+    let state = try TrainingCheckpoint.restore(&training, from: path)
+    for (name, digest) in plan.hashes where state["sha256"]?[name]?.string != digest {
+      throw FileError(
+        path, at: name, "has changed since this checkpoint was written", remedy: "restore it, or train anew")
+    }
+    best = state["best"]?.double ?? .infinity
+    evaluationsSinceBest = state["evaluations_since_best"]?.int ?? 0
+    say("resuming after step \(training.step) of \(training.totalSteps)")
+  }
+
+  /// Carries the run to its end, or to the step after a signal.
+  ///
+  /// - Throws: a ``TrainingError`` when it cannot go on, a ``FileError`` when something cannot be written.
+  public func callAsFunction() throws -> Outcome {
+    for line in RunHeader(plan, training).lines { say(line) }
+    let started = secondsNow()
+    if training.step == 0 {
+      if plan.recipe.eval.atStart { try evaluate() }
+      try showSamples("before training")
+    }
+    if let signal = try train() {
+      let path = folder.checkpoint(training.step)
+      try saveCheckpoint()
+      say("interrupted after step \(training.step); everything needed to go on is in \(path)")
+      say("next: graft resume \(folder.path)")
+      return .interrupted(signal: signal, checkpoint: path)
+    }
+    return try finish(started: started)
+  }
+
+  /// Makes steps until all are made, early stopping ends them, or a signal comes, which it returns.
+  private func train() throws -> Int32? {
+    let recipe = plan.recipe
+    if let signal = Interruption.signal { return signal }
+    let first = training.step
+    while training.step < training.totalSteps {
+      let begun = secondsNow()
+      guard let step = try training.next() else { break }
+      let seconds = secondsNow() - begun
+      tokensSeen += step.tokens
+      secondsTraining += seconds
+      if firstLoss == nil { firstLoss = step.loss }
+      plot.add(training: step.loss, at: step.step)
+      let left = secondsTraining / Double(step.step - first) * Double(training.totalSteps - step.step)
+      if step.step % max(1, recipe.log.everySteps) == 0 || step.step == training.totalSteps {
+        report(
+          .step(
+            step, tokensPerSecond: Double(step.tokens) / seconds, secondsLeft: left, resident: ProcessMemory.resident))
+        try record(step, seconds: seconds)
+      }
+      if step.wasSkipped { say("step \(step.step) skipped: its loss or gradient is not finite") }
+      try checkMemory()
+      let isLast = step.step == training.totalSteps
+      if let every = recipe.eval.everySteps, step.step % every == 0, !isLast {
+        try evaluate()
+        if shouldStopEarly {
+          say("stopping early: no better held-out loss in \(evaluationsSinceBest) evaluations")
+          break
+        }
+      }
+      if step.step % plan.stepsBetweenSaves == 0 && !isLast { try saveCheckpoint() }
+      if let signal = Interruption.signal { return isLast ? nil : signal }
+    }
+    return nil
+  }
+
+  private func checkMemory() throws {
+    guard let limit = plan.recipe.train.memoryLimitGB, Double(ProcessMemory.resident) > limit * 1e9 else { return }
+    try saveCheckpoint()
+    throw TrainingError(
+      "step \(training.step) took the process to \(megabytes(ProcessMemory.resident)), above memory_limit_gb: \(limit); set activation_checkpointing: true or a smaller batch_size, then train again"
+    )
+  }
+
+  private var shouldStopEarly: Bool {
+    guard let rule = plan.recipe.train.earlyStopping else { return false }
+    return evaluationsSinceBest >= rule.patience
+  }
+
+  /// Judges the model on the held-out examples and keeps it if it is the best so far.
+  @discardableResult
+  private func evaluate() throws -> Double? {
+    guard !plan.data.heldOut.isEmpty else { return nil }
+    let (loss, tokens) = Training.evaluate(
+      training.model, on: plan.data.heldOut, batchSize: plan.recipe.eval.batchSize)
+    lastEvaluation = loss
+    plot.add(heldOut: loss, at: training.step)
+    let perplexity = number(exponential(loss))
+    say("held out after step \(training.step): loss \(number(loss)), perplexity \(perplexity) over \(tokens) tokens")
+    try log?.append(["step": .integer(training.step), "eval_loss": loss.isFinite ? .number(loss) : .null])
+    if loss < best - (plan.recipe.train.earlyStopping?.minDelta ?? 0) {
+      (best, evaluationsSinceBest) = (loss, 0)
+      if plan.recipe.save.keepBest && training.step > 0 && hasAdapter { try saveAdapter(folder.best) }
+    } else {
+      evaluationsSinceBest += 1
+    }
+    return loss
+  }
+
+  private func record(_ step: StepReport, seconds: Double) throws {
+    func finite(_ value: Double) -> JSON { value.isFinite ? .number(value) : .null }
+    try log?.append([
+      "step": .integer(step.step), "epoch": .number(step.epoch), "loss": finite(step.loss),
+      "lr": .number(step.learningRate),
+      "grad_norm": finite(step.gradientNorm), "tokens": .integer(step.tokens),
+      "supervised_tokens": .integer(step.supervisedTokens), "tokens_per_s": .number(Double(step.tokens) / seconds),
+      "rss_mb": .number(Double(ProcessMemory.resident) / 1e6),
+    ])
+  }
+
+  private func saveCheckpoint() throws {
+    let extra: [String: JSON] = [
+      "sha256": .object(plan.hashes.mapValues(JSON.string)), "best": best.isFinite ? .number(best) : .null,
+      "evaluations_since_best": .integer(evaluationsSinceBest), "graft_version": .string(graftVersion),
+    ]
+    try TrainingCheckpoint.save(training, extra: extra, to: folder.checkpoint(training.step))
+    folder.keepLast(plan.recipe.save.keepLast)
+  }
+
+  private var hasAdapter: Bool { plan.recipe.adapter.type != Full.method }
+
+  private func saveAdapter(_ path: String) throws {
+    try Folder.replace(path) { temporary in
+      try AdapterFolder.save(training.model, plan.configuration, to: temporary)
+      try plan.binding.write(to: temporary)
+    }
+  }
+
+  /// Saves the result, reads it back, merges and exports what the recipe asks for, and says where all of it is.
+  private func finish(started: Double) throws -> Outcome {
+    if plan.recipe.eval.atEnd { try evaluate() }
+    try showSamples("after training")
+    try saveCheckpoint()
+    if hasAdapter {
+      try saveAdapter(folder.adapter)
+      try proveSaved()
+    }
+    if plan.recipe.log.plot { try AtomicFile.write(plot.svg(title: plan.recipe.name), to: folder.path + "/loss.svg") }
+    var trained = plan.model
+    trained.network = training.model
+    let results = try RunResults(plan, trained, adapter: hasAdapter ? folder.adapter : nil).write(say)
+    let summary: [String: JSON] = [
+      "steps": .integer(training.step), "first_loss": firstLoss.map(JSON.number) ?? .null,
+      "eval_loss": lastEvaluation.map(JSON.number) ?? .null, "best_eval_loss": best.isFinite ? .number(best) : .null,
+      "seconds": .number(secondsNow() - started), "peak_rss_mb": .number(Double(ProcessMemory.peak) / 1e6),
+      "merge": results.merge?.json ?? .null,
+    ]
+    try AtomicFile.write(JSON.object(summary).text(pretty: true) + "\n", to: folder.report)
+    let speed = secondsTraining > 0 ? Double(tokensSeen) / secondsTraining : 0
+    say(
+      "done: \(training.step) steps in \(duration(secondsNow() - started)), \(number(speed)) tokens/s, peak memory \(megabytes(ProcessMemory.peak))"
+    )
+    if best.isFinite { say("best held-out loss \(number(best)) (perplexity \(number(exponential(best))))") }
+    let written = (hasAdapter ? [folder.adapter] : []) + results.paths + [folder.recipe, folder.report]
+    for path in written { say("wrote \(path)") }
+    if hasAdapter, let base = plan.recipe.model.path?.raw {
+      say("next: graft generate \(base) --adapter \(folder.adapter) --prompt \"…\"")
+    }
+    return results.merge.map(\.holds) ?? true ? .complete : .unfaithful
+  }
+
+  /// Loads what was saved and compares it with what was trained: only the file can show that the file is right.
+  private func proveSaved() throws {
+    var again = try LoadedModel(plan.model.checkpoint.path)
+    try again.attach(folder.adapter)
+    let ids = Array((plan.data.heldOut.first ?? plan.data.train[0]).ids.prefix(64))
+    let proof = MergeProof(reference: training.model, candidate: again.network, on: [ids])
+    guard proof.maxDifference == 0 else {
+      throw TrainingError(
+        "the adapter read back from \(folder.adapter) does not compute what was trained (logits differ by \(number(proof.maxDifference)))"
+      )
+    }
+    say("adapter read back from disk: logits equal to the trained model's, bit for bit, on \(ids.count) tokens")
+  }
+
+  private func showSamples(_ when: String) throws {
+    guard let samples = plan.recipe.eval.samples, !samples.prompts.isEmpty else { return }
+    let tokenizer = try plan.model.requireTokenizer()
+    say("answers \(when):")
+    for prompt in samples.prompts {
+      let text = try plan.model.render([Message(role: "user", content: prompt)])
+      let ids = tokenizer.encode(text, addingSpecialTokens: plan.model.template == nil).map(Int32.init)
+      let answer = training.model.generate(after: ids, limit: samples.maxNewTokens, stop: plan.model.stopTokens)
+      say("  > \(prompt)")
+      say("    \(tokenizer.decode(answer.map(Int.init)).replacing("\n", with: "\n    "))")
+    }
+  }
+
+  private func say(_ line: String) { report(.line(line)) }
+}

@@ -1,0 +1,81 @@
+import Autodiff
+import Files
+import Text
+
+/// The examples of a run, read and checked before its first step.
+public struct RunData: Sendable {
+  /// What is trained on.
+  public let train: [Example]
+  /// What is held out; empty when the recipe holds nothing out.
+  public let heldOut: [Example]
+  /// What became of the training rows, and of the held-out rows.
+  public let report: ExampleReport
+  /// See ``report``.
+  public let heldOutReport: ExampleReport?
+  /// The digest of all examples, ids and labels.
+  public let digest: String
+
+  init(_ recipe: Recipe, _ model: LoadedModel, random: RandomKey) throws {
+    let reader = try ExampleReader(
+      tokenizer: try model.requireTokenizer(), template: model.template, options: try Self.options(recipe, model))
+    var examples: [Example] = []
+    var report = ExampleReport()
+    for (index, source) in recipe.data.train.enumerated() {
+      let read = try reader.read(source.path.path)
+      report += read.report
+      examples += Self.repeated(read.examples, weight: source.weight, random["weight"][index])
+    }
+    guard !examples.isEmpty else {
+      throw FileError(
+        recipe.data.train.first?.path.path ?? "data.train", "leaves no example to train on", remedy: report.description)
+    }
+    var heldOut: [Example] = []
+    var heldOutReport: ExampleReport?
+    if let path = recipe.data.eval?.path {
+      let read = try reader.read(path)
+      (heldOut, heldOutReport) = (read.examples, read.report)
+      guard !heldOut.isEmpty else {
+        throw FileError(path, "leaves no example to evaluate on", remedy: read.report.description)
+      }
+    } else if let fraction = recipe.data.evalFraction {
+      let count = max(1, Int((Double(examples.count) * fraction).rounded()))
+      guard count < examples.count else {
+        throw FileError(recipe.data.train[0].path.path, "has too few rows to hold \(count) out")
+      }
+      let order = random["split"].permutation(examples.count)
+      let chosen = Set(order.prefix(count))
+      heldOut = examples.indices.filter(chosen.contains).map { examples[$0] }
+      examples = examples.indices.filter { !chosen.contains($0) }.map { examples[$0] }
+    }
+    if let limit = recipe.eval.maxRows { heldOut = Array(heldOut.prefix(limit)) }
+    (train, self.heldOut, self.report, self.heldOutReport) = (examples, heldOut, report, heldOutReport)
+    digest = Fingerprint.text((examples + heldOut).map { "\($0.ids)\($0.labels)" }.joined(separator: "\n"))
+  }
+
+  private static func options(_ recipe: Recipe, _ model: LoadedModel) throws -> ExampleOptions {
+    var options = ExampleOptions()
+    options.format = ExampleOptions.Format(rawValue: recipe.data.format.rawValue) ?? .auto
+    options.trainOn = ExampleOptions.TrainOn(rawValue: recipe.data.trainOn.rawValue) ?? .assistant
+    options.maxSequenceLength = recipe.data.maxSequenceLength
+    options.tooLong = ExampleOptions.TooLong(rawValue: recipe.data.tooLong.rawValue) ?? .error
+    guard recipe.data.maxSequenceLength <= model.network.contextLength else {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "data.max_seq_len",
+            "\(recipe.data.maxSequenceLength) tokens are more than the model's context of \(model.network.contextLength)",
+            hint: "set max_seq_len: \(model.network.contextLength) or less")
+        ], path: recipe.origin)
+    }
+    return options
+  }
+
+  /// A source's examples as often as its weight says: whole copies, and a drawn part for the rest.
+  private static func repeated(_ examples: [Example], weight: Double, _ random: RandomKey) -> [Example] {
+    let whole = Int(weight)
+    let rest = Int((Double(examples.count) * (weight - Double(whole))).rounded())
+    let drawn = Set(random.permutation(examples.count).prefix(rest))
+    return Array(repeatElement(examples, count: whole).joined())
+      + examples.indices.filter(drawn.contains).map { examples[$0] }
+  }
+}

@@ -1,0 +1,229 @@
+import Adapters
+import Autodiff
+import Files
+import Networks
+import Text
+import Training
+import Weights
+
+/// A recipe with everything it names opened and checked: what a run needs before its first step.
+public struct RunPlan: Sendable {
+  /// What was asked for.
+  public let recipe: Recipe
+  /// The base with its adapter grafted.
+  public var model: LoadedModel
+  /// What was grafted where.
+  public let report: GraftReport
+  /// How the adapter is described on disk.
+  public let configuration: PEFTConfiguration
+  /// What is trained on and what is held out.
+  public let data: RunData
+  /// The loop's settings.
+  public let settings: TrainingSettings
+  /// The digest of the base as it lies on disk.
+  public let baseDigest: String
+
+  /// Opens what `recipe` names.
+  ///
+  /// - Throws: a ``RecipeError`` for what the recipe asks in vain, a ``FileError`` for what a file gets wrong.
+  public init(_ recipe: Recipe) throws {
+    self.recipe = recipe
+    try Self.check(recipe)
+    let path = try Self.basePath(recipe)
+    var model = try LoadedModel(path, chatTemplate: recipe.model.chatTemplate?.path)
+    baseDigest = try Fingerprint.model(model.checkpoint)
+    if let packing = try Self.packing(recipe) { try model.pack(as: packing, except: recipe.quantization?.skip ?? []) }
+    let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
+    var configuration = PEFTConfiguration(Self.graftPlan(recipe.adapter), baseModel: recipe.model.path?.raw)
+    do {
+      if let folder = recipe.adapter.from?.path {
+        configuration = try model.attach(folder)
+        configuration.baseModel = recipe.model.path?.raw
+        let plan = configuration.plan
+        report = GraftReport(sites: model.adapterSites, matches: [("as in \(folder)", model.adapterSites.count)])
+        guard plan.method == recipe.adapter.type else {
+          throw FileError(folder, "holds an adapter of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'")
+        }
+      } else {
+        report = try model.network.graft(configuration.plan, random: random["adapter"])
+      }
+    } catch let error as GraftError {
+      throw RecipeError(
+        [recipe.problem("adapter.target_modules", error.description)], path: recipe.origin)
+    }
+    self.model = model
+    self.configuration = configuration
+    data = try RunData(recipe, model, random: random)
+    settings = Self.settings(recipe, examples: data.train.count)
+  }
+
+  /// Refuses what cannot end well, before anything is loaded.
+  private static func check(_ recipe: Recipe) throws {
+    var problems: [RecipeError.Problem] = []
+    if recipe.data.packing {
+      problems.append(
+        recipe.problem(
+          "data.packing", "'packing: true' is not needed here: examples of a batch are laid end to end without padding",
+          hint: "remove the key"))
+    }
+    if recipe.adapter.type == Full.method {
+      if recipe.merge == nil && recipe.export?.gguf == nil {
+        problems.append(
+          recipe.problem(
+            "adapter.type", "'full' leaves no adapter, and nothing says where the model goes",
+            hint: "add merge.output or export.gguf"))
+      }
+      if recipe.export?.peft != nil || recipe.export?.ggufLora != nil {
+        problems.append(
+          recipe.problem(
+            "adapter.type", "'full' leaves no adapter that could be exported", hint: "use merge.output or export.gguf"))
+      }
+    }
+    if !problems.isEmpty { throw RecipeError(problems, path: recipe.origin) }
+  }
+
+  /// The base model; one that starts from nothing is made first, beside the run's other files.
+  private static func basePath(_ recipe: Recipe) throws -> String {
+    guard let initial = recipe.model.initial else { return recipe.model.path?.path ?? "" }
+    let folder = recipe.outputDirectory.path + "/initial"
+    if Folder.exists(folder + "/model.safetensors") { return folder }
+    let tokenizer = initial.tokenizer.path
+    let names = ["tokenizer.json", "tokenizer_config.json"]
+    let source =
+      Folder.isFolder(tokenizer)
+      ? tokenizer
+      : String(tokenizer.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/"))
+    let vocabulary = try Tokenizer.read(source + "/tokenizer.json").vocabularySize
+    let json = JSON.object([
+      "architectures": .array([.string("LlamaForCausalLM")]), "model_type": .string("llama"),
+      "vocab_size": .integer(vocabulary), "hidden_size": .integer(initial.hiddenSize),
+      "intermediate_size": .integer(initial.intermediateSize), "num_hidden_layers": .integer(initial.hiddenLayers),
+      "num_attention_heads": .integer(initial.attentionHeads), "num_key_value_heads": .integer(initial.keyValueHeads),
+      "max_position_embeddings": .integer(initial.maxPositionEmbeddings),
+      "rms_norm_eps": .number(initial.rmsNormEpsilon),
+      "rope_theta": .number(initial.ropeTheta), "tie_word_embeddings": .bool(initial.tieWordEmbeddings),
+      "hidden_act": .string("silu"), "torch_dtype": .string("float32"),
+    ])
+    let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))["model"]
+    let network = try Llama(LlamaConfiguration(json: json, path: "model.init"), from: RandomWeights(random))
+    try Folder.create(folder)
+    for name in names where Folder.exists(source + "/" + name) {
+      try AtomicFile.write(try TextFile.read(source + "/" + name), to: folder + "/" + name)
+    }
+    try AtomicFile.write(json.text(pretty: true) + "\n", to: folder + "/config.json")
+    try Safetensors.write(
+      ModelFolderExport.tensors(of: network), metadata: ["format": "pt"], to: folder + "/model.safetensors")
+    return folder
+  }
+
+  /// The packing the recipe's `quantization` section asks for.
+  static func packing(_ recipe: Recipe) throws -> Packing? {
+    guard let wanted = recipe.quantization else { return nil }
+    switch wanted.packing {
+    case "int4": return .int4(group: wanted.groupSize)
+    case "int8": return .int8(group: wanted.groupSize)
+    case "nf4": return .nf4(doubleQuantised: wanted.doubleQuant)
+    default: return try Packing(parsing: wanted.packing)
+    }
+  }
+
+  private static func graftPlan(_ adapter: Recipe.Adapter) -> GraftPlan {
+    var settings = AdapterSettings(rank: adapter.rank, alpha: adapter.alpha ?? 8)
+    if let scale = adapter.scale {
+      settings.alpha = scale * (adapter.rslora ? Double(adapter.rank).squareRoot() : Double(adapter.rank))
+    }
+    settings.isRankStabilised = adapter.rslora
+    settings.dropout = adapter.dropout
+    settings.start = adapter.initialization.rawValue
+    (settings.rankPattern, settings.alphaPattern) = (adapter.rankPattern, adapter.alphaPattern)
+    let targets: GraftPlan.Targets
+    switch adapter.targetModules {
+    case .names(let names): targets = .names(names)
+    case .regex(let pattern): targets = .pattern(pattern)
+    case .allLinear: targets = .allLinear
+    }
+    let layers: GraftPlan.Layers
+    switch adapter.layers {
+    case .all: layers = .all
+    case .last(let count): layers = .last(count)
+    case .indices(let indices): layers = .indices(indices)
+    }
+    return GraftPlan(
+      method: adapter.type, settings: settings, targets: targets, layers: layers,
+      bias: GraftPlan.Bias(rawValue: adapter.bias.rawValue) ?? .none, modulesToSave: adapter.modulesToSave)
+  }
+
+  private static func settings(_ recipe: Recipe, examples: Int) -> TrainingSettings {
+    let train = recipe.train
+    var settings = TrainingSettings()
+    (settings.batchSize, settings.accumulation) = (train.batchSize, train.gradientAccumulationSteps)
+    settings.learningRate = train.learningRate
+    settings.maxGradientNorm = train.maxGradNorm
+    settings.shuffles = recipe.data.shuffle
+    settings.recomputes = train.activationCheckpointing
+    if case .skipStep(let count) = train.onNonfinite { settings.skippableSteps = count }
+    let perEpoch = TrainingRun.stepsPerEpoch(examples, settings)
+    let total = train.maxSteps ?? max(1, Int((Double(perEpoch) * (train.epochs ?? 1)).rounded(.up)))
+    let warmup = train.warmupSteps ?? Int((Double(total) * (train.warmupRatio ?? 0)).rounded(.up))
+    settings.schedule = Schedule(
+      Schedule.Shape(rawValue: train.schedule.rawValue) ?? .constant, warmup: warmup, total: total)
+    return settings
+  }
+
+  /// The optimiser the recipe asks for, at its start.
+  var optimizer: any Optimizer {
+    let train = recipe.train
+    switch train.optimizer {
+    case .adamw:
+      return AdamW(beta1: train.beta1, beta2: train.beta2, epsilon: train.epsilon, weightDecay: train.weightDecay)
+    case .sgd: return SGD(momentum: train.momentum, weightDecay: train.weightDecay, isNesterov: train.nesterov)
+    }
+  }
+
+  /// The run at its first step.
+  var start: TrainingRun {
+    TrainingRun(
+      model.network, optimizer, settings, on: data.train, seed: UInt64(bitPattern: Int64(recipe.seed)))
+  }
+
+  /// What a run prints before its first step.
+  public var header: [String] { RunHeader(self, start).lines }
+
+  /// Steps between checkpoints: as asked, or a tenth of the run.
+  var stepsBetweenSaves: Int { recipe.save.everySteps ?? max(10, settings.schedule.total / 10) }
+
+  /// The digests that a resumed run must find again.
+  var hashes: [String: String] {
+    ["base": baseDigest, "data": data.digest, "template": model.template.map { Fingerprint.text($0.source) } ?? "none"]
+  }
+
+  /// What is written beside each adapter.
+  var binding: AdapterBinding {
+    AdapterBinding(
+      base: recipe.model.path?.raw ?? "initial", digest: baseDigest,
+      packing: (try? Self.packing(recipe))??.name, unpacked: recipe.quantization?.skip ?? [],
+      template: model.template.map { Fingerprint.text($0.source) })
+  }
+}
+
+extension Recipe {
+  /// The file messages point to.
+  var origin: String { file.isEmpty ? name : file }
+
+  /// A problem at the line where `key` was given.
+  func problem(_ key: String, _ message: String, hint: String? = nil) -> RecipeError.Problem {
+    if case .recipe(let line) = origin(of: key) { return .init(line: line, column: 1, message: message, hint: hint) }
+    return .init(line: 1, column: 1, message: "\(key): \(message)", hint: hint)
+  }
+}
+
+extension LoadedModel {
+  /// The layers that carry an adapter.
+  var adapterSites: [String] {
+    var copy = network
+    var sites: [String] = []
+    copy.forEachLinear { name, layer in if layer.adapter != nil { sites.append(name) } }
+    copy.forEachEmbedding { name, table in if table.adapter != nil { sites.append(name) } }
+    return sites
+  }
+}

@@ -1,0 +1,24 @@
+/// One training example: token ids, and which of them the model is trained to predict.
+public struct Example: Sendable, Equatable {
+  /// What a label holds where the model is not trained to predict the token.
+  public static let unsupervised: Int32 = -100
+
+  /// The tokens.
+  public var ids: [Int32]
+
+  /// For each token its own id, or ``unsupervised``. The loss does the shift: position `i` predicts label `i + 1`.
+  public var labels: [Int32]
+
+  /// Where the example was read: `data/train.jsonl:17`.
+  public var source: String
+
+  /// An example; `labels` are as many as `ids`.
+  public init(ids: [Int32], labels: [Int32], source: String) {
+    self.ids = ids
+    self.labels = labels
+    self.source = source
+  }
+
+  /// How many tokens the model is trained to predict. The first token has nothing before it and is never one of them.
+  public var targets: Int { labels.dropFirst().count { $0 != Self.unsupervised } }
+}

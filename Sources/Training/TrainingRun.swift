@@ -1,0 +1,192 @@
+import Autodiff
+import Networks
+import Text
+
+/// How a run trains: everything but the model, the data and the files.
+public struct TrainingSettings: Sendable, Equatable {
+  /// Examples a micro-batch, and micro-batches a step.
+  public var batchSize = 4, accumulation = 1
+  /// The learning rate that ``schedule`` scales.
+  public var learningRate = 2e-4
+  /// How the rate moves; its `total` is the number of steps.
+  public var schedule = Schedule(.constant, total: 1)
+  /// The largest norm all gradients together may have; 0 for any.
+  public var maxGradientNorm = 1.0
+  /// Whether each epoch has an order of its own.
+  public var shuffles = true
+  /// Whether activations are computed again on the way back.
+  public var recomputes = false
+  /// How many steps in a row may be skipped because their loss or gradient is not finite; 0 stops at the first.
+  public var skippableSteps = 0
+
+  /// The defaults.
+  public init() {}
+}
+
+/// What one step did.
+public struct StepReport: Sendable, Equatable {
+  /// The step's number, the first being 1, and how much of the data had been seen after it, in epochs.
+  public var step: Int, epoch: Double
+  /// Nats a supervised token.
+  public var loss: Double
+  /// The learning rate, and the norm of all gradients before clipping.
+  public var learningRate: Double, gradientNorm: Double
+  /// Tokens read, and those that were supervised.
+  public var tokens: Int, supervisedTokens: Int
+  /// Whether the parameters were left as they were because something was not finite.
+  public var wasSkipped: Bool
+}
+
+/// A run that cannot go on.
+public struct TrainingError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// What happened, in which step, and what to try.
+  public let description: String
+  /// An error with the given sentence.
+  public init(_ description: String) { self.description = description }
+}
+
+/// Training, a step at a time: the caller pulls steps, so progress, evaluation and saving are ordinary code around it.
+///
+///     while let report = try run.next() { print(report.loss) }
+///
+/// Everything random derives from the seed and the step's number, so a run needs no generator state to resume.
+public struct TrainingRun: Sendable {
+  /// The model as it is after the last step.
+  public var model: any LanguageModel
+  /// The rule and its memory.
+  public var optimizer: any Optimizer
+  /// How it trains.
+  public let settings: TrainingSettings
+  /// What it trains on.
+  public let examples: [Example]
+  /// The steps made.
+  public internal(set) var step = 0
+  private let random: RandomKey
+  private var skipped = 0
+  private var order: (epoch: Int, indices: [Int])
+
+  /// A run at its first step.
+  public init(
+    _ model: any LanguageModel, _ optimizer: any Optimizer, _ settings: TrainingSettings, on examples: [Example],
+    seed: UInt64
+  ) {
+    require(!examples.isEmpty, "a run needs at least one example")
+    (self.model, self.optimizer, self.settings, self.examples) = (model, optimizer, settings, examples)
+    random = RandomKey(seed: seed)
+    order = (-1, [])
+  }
+
+  /// Examples a step.
+  private var window: Int { settings.batchSize * settings.accumulation }
+  /// Steps that see every example once; the last may be smaller.
+  public var stepsPerEpoch: Int { Self.stepsPerEpoch(examples.count, settings) }
+  /// The steps of the whole run.
+  public var totalSteps: Int { settings.schedule.total }
+
+  /// Steps that see each of `count` examples once.
+  public static func stepsPerEpoch(_ count: Int, _ settings: TrainingSettings) -> Int {
+    let window = settings.batchSize * settings.accumulation
+    return (count + window - 1) / window
+  }
+
+  /// Makes the next step; nil when the run is complete.
+  ///
+  /// - Throws: a ``TrainingError`` when the loss or a gradient is not finite and no more steps may be skipped.
+  public mutating func next() throws -> StepReport? {
+    guard step < totalSteps else { return nil }
+    let batches = takeBatches(of: step)
+    // All micro-batches together are normalised by their supervised tokens, as one large batch would be.
+    let supervised = batches.reduce(0) { $0 + $1.supervised }
+    let tokens = batches.reduce(0) { $0 + $1.batch.ids.count }
+    var loss = 0.0
+    var gradients: [Tensor] = []
+    for (index, piece) in batches.enumerated() {
+      let context = Context(random: random["step"][step][index], recomputes: settings.recomputes)
+      let (value, shares) = gradientsOfMean(piece, over: supervised, context)
+      loss += Double(value)
+      gradients = gradients.isEmpty ? shares : zip(gradients, shares).map { $0 + $1 }
+    }
+    let norm = globalNorm(gradients)
+    let rate = settings.learningRate * settings.schedule.factor(step)
+    let isFinite = loss.isFinite && norm.isFinite
+    if isFinite {
+      skipped = 0
+      update(gradients, norm: norm, rate: rate)
+    } else {
+      skipped += 1
+      guard skipped <= settings.skippableSteps else {
+        throw TrainingError(
+          "step \(step + 1): the \(loss.isFinite ? "gradient" : "loss") is not finite (loss \(loss), gradient norm \(norm)); lower learning_rate, or allow train.on_nonfinite: skip_step:N"
+        )
+      }
+    }
+    step += 1
+    let perEpoch = stepsPerEpoch
+    let seen = Double(step / perEpoch) + Double(step % perEpoch * window) / Double(examples.count)
+    return StepReport(
+      step: step, epoch: seen, loss: loss, learningRate: rate, gradientNorm: norm, tokens: tokens,
+      supervisedTokens: supervised, wasSkipped: !isFinite)
+  }
+
+  private mutating func update(_ gradients: [Tensor], norm: Double, rate: Double) {
+    var gradients = gradients
+    if settings.maxGradientNorm > 0, norm > settings.maxGradientNorm {
+      let factor = Float(settings.maxGradientNorm / (norm + 1e-6))
+      gradients = gradients.map { factor * $0 }
+    }
+    var updated = optimizer.step(model.trainableParameters, gradients: gradients, rate: rate)[...]
+    model.forEachParameter { _, parameter in
+      if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
+    }
+  }
+
+  private func gradientsOfMean(_ piece: MicroBatch, over supervised: Int, _ context: Context) -> (Float, [Tensor]) {
+    func open(_ model: some LanguageModel) -> (Float, [Tensor]) {
+      let (value, gradients) = valueAndGradients(of: model) { model in
+        (1 / Float(supervised)) * model.lossSum(piece.batch, labels: piece.labels, context).sum
+      }
+      return (value, gradients)
+    }
+    return open(model)
+  }
+
+  /// The examples of step `step`, cut into micro-batches.
+  private mutating func takeBatches(of step: Int) -> [MicroBatch] {
+    let epoch = step / stepsPerEpoch, start = step % stepsPerEpoch * window
+    if order.epoch != epoch {
+      let indices = settings.shuffles ? random["data"][epoch].permutation(examples.count) : Array(examples.indices)
+      order = (epoch, indices)
+    }
+    let chosen = order.indices[start..<min(examples.count, start + window)]
+    return stride(from: chosen.startIndex, to: chosen.endIndex, by: settings.batchSize).map { first in
+      MicroBatch(chosen[first..<min(chosen.endIndex, first + settings.batchSize)].map { examples[$0] })
+    }
+  }
+}
+
+/// Examples laid end to end.
+struct MicroBatch {
+  let batch: TokenBatch
+  let labels: [Int32]
+  /// The number of positions that are scored; a sequence's first label never is.
+  let supervised: Int
+
+  init(_ examples: [Example]) {
+    batch = TokenBatch(examples.map(\.ids))
+    labels = examples.flatMap(\.labels)
+    supervised = examples.reduce(0) { $0 + $1.labels.dropFirst().count { $0 != ignoredLabel } }
+  }
+}
+
+/// The mean loss of `model` over `examples`, nats a supervised token, and the number of those.
+public func evaluate(_ model: any LanguageModel, on examples: [Example], batchSize: Int) -> (loss: Double, tokens: Int)
+{
+  var total = 0.0, count = 0
+  for start in stride(from: 0, to: examples.count, by: max(1, batchSize)) {
+    let piece = MicroBatch(Array(examples[start..<min(examples.count, start + max(1, batchSize))]))
+    let (sum, scored) = model.lossSum(piece.batch, labels: piece.labels, Context())
+    total += Double(sum.scalar)
+    count += scored
+  }
+  return (count > 0 ? total / Double(count) : 0, count)
+}

@@ -1,0 +1,188 @@
+import CKernels
+
+/// Packs, unpacks and multiplies rows at plain addresses.
+///
+/// Rows lie one after another, `bytesPerRow(columns:)` apart; the addresses need no alignment. Callers share work
+/// among threads by ranges of rows: rows never depend on one another.
+package enum PackedCodec {
+  /// Packs `rowCount` rows of floats, `[rowCount, columns]`.
+  ///
+  /// - Parameter firstRow: the number errors give the first of these rows.
+  /// - Throws: naming the row, when a value is not finite or too large for the packing's scales.
+  package static func pack(
+    rows: UnsafePointer<Float>, rowCount: Int, columns: Int, packing: Packing, into bytes: UnsafeMutableRawPointer,
+    firstRow: Int = 0
+  ) throws {
+    _ = try packing.bytes(rows: rowCount, columns: columns)
+    let rowBytes = packing.rowBytes(columns)
+    for row in 0..<rowCount {
+      let values = rows + row * columns
+      try check(values, columns, packing, row: firstRow + row)
+      packRow(values, columns, packing, into: bytes + row * rowBytes)
+    }
+  }
+
+  /// Unpacks `rowCount` rows into `[rowCount, columns]` floats.
+  ///
+  /// - Precondition: `bytesPerRow(columns:)` accepts the columns.
+  package static func unpack(
+    _ bytes: UnsafeRawPointer, rowCount: Int, columns: Int, packing: Packing, into rows: UnsafeMutablePointer<Float>
+  ) {
+    var packed = packedRows(bytes, columns, packing)
+    graft_unpack(&packed, rowCount, rows)
+  }
+
+  /// y = W x: `x` is `[columns]`, `y` is `[rowCount]`.
+  ///
+  /// Each element's bits depend on its row and `x` alone.
+  ///
+  /// - Precondition: `bytesPerRow(columns:)` accepts the columns.
+  package static func multiply(
+    _ bytes: UnsafeRawPointer, rowCount: Int, columns: Int, packing: Packing, by x: UnsafePointer<Float>,
+    into y: UnsafeMutablePointer<Float>
+  ) {
+    var packed = packedRows(bytes, columns, packing)
+    graft_gemv(&packed, rowCount, x, y)
+  }
+
+  /// Packs changed values over an original, leaving alone every block that did not change.
+  ///
+  /// A block whose values all equal what the original's block unpacks to keeps the original's bytes; the others are
+  /// quantised afresh. So values that did not change at all give the original's bytes, also where quantising what was
+  /// unpacked would not. In a doubly quantised row, whose blocks share their offset, the block is the whole row.
+  ///
+  /// - Throws: as for `pack`.
+  package static func repack(
+    original: UnsafeRawPointer, values: UnsafePointer<Float>, rowCount: Int, columns: Int, packing: Packing,
+    into bytes: UnsafeMutableRawPointer, firstRow: Int = 0
+  ) throws {
+    _ = try packing.bytes(rows: rowCount, columns: columns)
+    guard columns > 0 else { return }
+    let rowBytes = packing.rowBytes(columns)
+    let isWhole = packing.blockSize == 1 || packing == .nf4(doubleQuantised: true)
+    let width = isWhole ? columns : packing.blockSize
+    var before = [Float](repeating: 0, count: columns)
+    for row in 0..<rowCount {
+      let old = original + row * rowBytes
+      let new = values + row * columns
+      let out = bytes + row * rowBytes
+      try before.withUnsafeMutableBufferPointer { before in
+        guard let before = before.baseAddress else { return }
+        unpack(old, rowCount: 1, columns: columns, packing: packing, into: before)
+        try pack(rows: new, rowCount: 1, columns: columns, packing: packing, into: out, firstRow: firstRow + row)
+        for block in 0..<columns / width where areEqual(before + block * width, new + block * width, width) {
+          if width == columns {
+            out.copyMemory(from: old, byteCount: rowBytes)
+          } else {
+            keepBlock(block, of: old, columns, packing, in: out)
+          }
+        }
+      }
+    }
+  }
+
+  private static func packedRows(_ bytes: UnsafeRawPointer, _ columns: Int, _ packing: Packing) -> graft_rows {
+    graft_rows(
+      packing: packing.kernel, group: packing.blockSize, columns: columns, row_bytes: packing.rowBytes(columns),
+      first: bytes)
+  }
+
+  private static func check(_ values: UnsafePointer<Float>, _ columns: Int, _ packing: Packing, row: Int) throws {
+    let limit = packing.largestMagnitude.bitPattern
+    var largest: UInt32 = 0
+    for i in 0..<columns { largest = max(largest, values[i].bitPattern & 0x7fff_ffff) }
+    guard largest > limit else { return }
+    for i in 0..<columns where values[i].bitPattern & 0x7fff_ffff > limit {
+      let remedy =
+        values[i].isFinite
+        ? "it holds magnitudes up to \(packing.largestMagnitude)" : "only finite values can be packed"
+      throw PackingError(packing.name, row: row, "column \(i) is \(values[i])", remedy: remedy)
+    }
+  }
+
+  private static func packRow(
+    _ row: UnsafePointer<Float>, _ columns: Int, _ packing: Packing, into out: UnsafeMutableRawPointer
+  ) {
+    switch packing {
+    case .float32: out.copyMemory(from: row, byteCount: 4 * columns)
+    case .float16, .bfloat16: packHalves(row, columns, packing, into: out)
+    case .q4_0: eachBlock(row, columns, 32, out, 18) { SimpleBlocks.packQ4_0($0, $1) }
+    case .q4_1: eachBlock(row, columns, 32, out, 20) { SimpleBlocks.packQ4_1($0, $1) }
+    case .q5_0: eachBlock(row, columns, 32, out, 22) { SimpleBlocks.packQ5_0($0, $1) }
+    case .q5_1: eachBlock(row, columns, 32, out, 24) { SimpleBlocks.packQ5_1($0, $1) }
+    case .q8_0: eachBlock(row, columns, 32, out, 34) { SimpleBlocks.packQ8_0($0, $1) }
+    case .q4_K: eachBlock(row, columns, 256, out, 144) { SuperBlocks.packQ4_K($0, $1) }
+    case .q5_K: eachBlock(row, columns, 256, out, 176) { SuperBlocks.packQ5_K($0, $1) }
+    case .q6_K: eachBlock(row, columns, 256, out, 210) { SuperBlocks.packQ6_K($0, $1) }
+    case .int4(let group): Groups.packInt4(row, columns, group, out)
+    case .int8(let group): Groups.packInt8(row, columns, group, out)
+    case .nf4(let doubleQuantised): NormalFloat.pack(row, columns, doubleQuantised: doubleQuantised, out)
+    }
+  }
+
+  private static func packHalves(
+    _ row: UnsafePointer<Float>, _ columns: Int, _ packing: Packing, into out: UnsafeMutableRawPointer
+  ) {
+    withUnsafeTemporaryAllocation(of: UInt16.self, capacity: max(columns, 1)) { halves in
+      guard let base = halves.baseAddress else { return }
+      if packing == .float16 {
+        graft_f16_from_f32(row, base, columns)
+      } else {
+        graft_bf16_from_f32(row, base, columns)
+      }
+      out.copyMemory(from: base, byteCount: 2 * columns)
+    }
+  }
+
+  @inline(__always)
+  private static func eachBlock(
+    _ row: UnsafePointer<Float>, _ columns: Int, _ width: Int, _ out: UnsafeMutableRawPointer, _ bytes: Int,
+    _ pack: (UnsafePointer<Float>, UnsafeMutableRawPointer) -> Void
+  ) {
+    for block in 0..<columns / width { pack(row + block * width, out + block * bytes) }
+  }
+
+  private static func areEqual(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> Bool {
+    var same = true
+    for i in 0..<count { same = same && a[i] == b[i] }
+    return same
+  }
+
+  private static func keepBlock(
+    _ block: Int, of old: UnsafeRawPointer, _ columns: Int, _ packing: Packing, in out: UnsafeMutableRawPointer
+  ) {
+    let bytes = packing.bytesPerBlock
+    switch packing {
+    case .int4, .int8, .nf4:
+      // Codes of all blocks come first, then four bytes of scale a block.
+      let codes = bytes - 4
+      let scale = columns / packing.blockSize * codes + 4 * block
+      (out + block * codes).copyMemory(from: old + block * codes, byteCount: codes)
+      (out + scale).copyMemory(from: old + scale, byteCount: 4)
+    default:
+      (out + block * bytes).copyMemory(from: old + block * bytes, byteCount: bytes)
+    }
+  }
+}
+
+extension Packing {
+  /// The same packing to the kernels.
+  var kernel: graft_packing {
+    switch self {
+    case .float32: GRAFT_F32
+    case .float16: GRAFT_F16
+    case .bfloat16: GRAFT_BF16
+    case .q4_0: GRAFT_Q4_0
+    case .q4_1: GRAFT_Q4_1
+    case .q5_0: GRAFT_Q5_0
+    case .q5_1: GRAFT_Q5_1
+    case .q8_0: GRAFT_Q8_0
+    case .q4_K: GRAFT_Q4_K
+    case .q5_K: GRAFT_Q5_K
+    case .q6_K: GRAFT_Q6_K
+    case .int4: GRAFT_INT4
+    case .int8: GRAFT_INT8
+    case .nf4(let doubleQuantised): doubleQuantised ? GRAFT_NF4_DOUBLE : GRAFT_NF4
+    }
+  }
+}

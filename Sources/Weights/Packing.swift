@@ -1,0 +1,186 @@
+/// How the values of a weight matrix are stored, row by row.
+///
+/// Every row `[columns]` is stored on its own, so any range of rows can be unpacked without its neighbours. Numbers
+/// are little-endian. The first eleven packings have the bytes GGUF files have; the rest are laid out here:
+///
+/// - `int4(group: g)`: `columns / 2` bytes of codes, then `columns / g` pairs of bfloat16 (scale, offset). In every
+///   16 bytes the low nibbles are 16 codes and the high nibbles the next 16. A value is `scale × code + offset`,
+///   codes 0…15.
+/// - `int8(group: g)`: `columns` signed bytes of codes, then `columns / g` single-precision scales. A value is
+///   `scale × code`, codes -127…127.
+/// - `nf4`: `columns / 2` bytes of codes, the first of two in the high nibble, then for each 64 columns their largest
+///   magnitude. A value is `level[code] × magnitude`, with the levels of the 4-bit normal float.
+///   Doubly quantised, each magnitude is one byte, then for each 256 blocks of the row comes a single-precision scale,
+///   then one single-precision offset: `magnitude = map[byte] × scale + offset`, with the signed dynamic 8-bit map.
+///
+/// Papers: <https://arxiv.org/abs/2305.14314> (NF4, double quantisation). Departure: there, blocks run on across rows;
+/// here they end with the row.
+public enum Packing: Sendable, Hashable {
+  /// Single precision, 32 bits a value.
+  case float32
+  /// Half precision, 16 bits a value, magnitudes to 65504.
+  case float16
+  /// The upper half of single precision, 16 bits a value.
+  case bfloat16
+  /// 4-bit codes around zero, one half-precision scale for 32 values: 4.5 bits a value.
+  case q4_0
+  /// 4-bit codes from a minimum, scale and minimum for 32 values: 5 bits a value.
+  case q4_1
+  /// 5-bit codes around zero: 5.5 bits a value.
+  case q5_0
+  /// 5-bit codes from a minimum: 6 bits a value.
+  case q5_1
+  /// 8-bit codes around zero: 8.5 bits a value.
+  case q8_0
+  /// 4-bit codes in blocks of 32 whose scales and minima are themselves 6-bit, by 256 values: 4.5 bits a value.
+  case q4_K
+  /// 5-bit codes, as `q4_K` otherwise: 5.5 bits a value.
+  case q5_K
+  /// 6-bit codes in blocks of 16 with 8-bit scales, by 256 values: 6.5625 bits a value.
+  case q6_K
+  /// 4-bit codes with a scale and an offset for each group of columns: 4.5 bits a value at 64 columns.
+  case int4(group: Int)
+  /// 8-bit codes with a scale for each group of columns: 8.5 bits a value at 64 columns.
+  case int8(group: Int)
+  /// 4-bit codes of normally distributed levels, by 64 values: 4.5 bits a value, or about 4.2 doubly quantised.
+  case nf4(doubleQuantised: Bool)
+
+  /// The name recipes and reports use: `Q4_1`, `int4-g64`, `nf4`, `nf4-double`.
+  public var name: String {
+    switch self {
+    case .float32: "F32"
+    case .float16: "F16"
+    case .bfloat16: "BF16"
+    case .q4_0: "Q4_0"
+    case .q4_1: "Q4_1"
+    case .q5_0: "Q5_0"
+    case .q5_1: "Q5_1"
+    case .q8_0: "Q8_0"
+    case .q4_K: "Q4_K"
+    case .q5_K: "Q5_K"
+    case .q6_K: "Q6_K"
+    case .int4(let group): "int4-g\(group)"
+    case .int8(let group): "int8-g\(group)"
+    case .nf4(let doubleQuantised): doubleQuantised ? "nf4-double" : "nf4"
+    }
+  }
+
+  private static let fixed: [Packing] = [
+    .float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K,
+    .nf4(doubleQuantised: false), .nf4(doubleQuantised: true),
+  ]
+
+  /// The packing of a name, in either case; `int4` and `int8` alone mean groups of 64 columns.
+  ///
+  ///     try Packing(parsing: "int4-g128")   // .int4(group: 128)
+  ///
+  /// - Throws: when the text names no packing, or a group no kernel takes.
+  public init(parsing text: String) throws {
+    let lower = text.lowercased()
+    if let packing = Packing.fixed.first(where: { $0.name.lowercased() == lower }) {
+      self = packing
+      return
+    }
+    let parts = lower.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
+    let isInt4 = parts[0] == "int4"
+    guard isInt4 || parts[0] == "int8" else {
+      let names = Packing.fixed.map(\.name).joined(separator: ", ")
+      throw PackingError(
+        "'\(text)'", "unknown packing", remedy: "expected one of \(names), int4-g<columns> or int8-g<columns>")
+    }
+    var group = 64
+    if parts.count == 2 {
+      guard parts[1].first == "g", let number = Int(parts[1].dropFirst()) else {
+        throw PackingError("'\(text)'", "the group is not a number of columns", remedy: "write \(parts[0])-g64")
+      }
+      group = number
+    }
+    self = isInt4 ? .int4(group: group) : .int8(group: group)
+    try checkGroup()
+  }
+
+  /// How many adjacent columns share a scale, and so must divide a row: 1 for the floats.
+  public var blockSize: Int {
+    switch self {
+    case .float32, .float16, .bfloat16: 1
+    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
+    case .q4_K, .q5_K, .q6_K: 256
+    case .int4(let group), .int8(let group): group
+    case .nf4: 64
+    }
+  }
+
+  /// Bytes of one row.
+  ///
+  /// - Throws: when `columns` is negative, not a multiple of the block, or its bytes cannot be counted.
+  public func bytesPerRow(columns: Int) throws -> Int {
+    try checkGroup()
+    guard columns >= 0, columns % blockSize == 0 else {
+      throw PackingError(
+        name, "a row has \(columns) columns, and \(blockSize) share a scale",
+        remedy: "use a packing whose block divides \(columns)")
+    }
+    // No packing takes more than 16 bytes a column: the most is 4, and 8 more at the end of a row of 64 or longer.
+    guard columns <= Int.max / 16 else {
+      throw PackingError(name, "a row of \(columns) columns is too long to address")
+    }
+    return rowBytes(columns)
+  }
+
+  /// Bytes of a matrix `[rows, columns]`.
+  ///
+  /// - Throws: as for one row, and when the whole cannot be counted.
+  public func bytes(rows: Int, columns: Int) throws -> Int {
+    let (total, overflows) = try bytesPerRow(columns: columns).multipliedReportingOverflow(by: rows)
+    guard rows >= 0, !overflows else {
+      throw PackingError(name, "a matrix of [\(rows), \(columns)] cannot be addressed")
+    }
+    return total
+  }
+
+  /// Bytes of one row of columns that `bytesPerRow` has accepted.
+  func rowBytes(_ columns: Int) -> Int {
+    let blocks = columns / blockSize
+    guard case .nf4(doubleQuantised: true) = self, blocks > 0 else { return blocks * bytesPerBlock }
+    return blocks * bytesPerBlock + 4 * ((blocks + 255) / 256) + 4
+  }
+
+  /// Bytes of one block, leaving out what a doubly quantised row adds at its end.
+  var bytesPerBlock: Int {
+    switch self {
+    case .float32: 4
+    case .float16, .bfloat16: 2
+    case .q4_0: 18
+    case .q4_1: 20
+    case .q5_0: 22
+    case .q5_1: 24
+    case .q8_0: 34
+    case .q4_K: 144
+    case .q5_K: 176
+    case .q6_K: 210
+    case .int4(let group): group / 2 + 4
+    case .int8(let group): group + 4
+    case .nf4(let doubleQuantised): doubleQuantised ? 33 : 36
+    }
+  }
+
+  /// The largest magnitude whose packed form stays finite.
+  var largestMagnitude: Float {
+    switch self {
+    case .float32, .nf4: .greatestFiniteMagnitude
+    case .bfloat16: 0x1.FEp127
+    case .int4, .int8: 1e38
+    default: 65504
+    }
+  }
+
+  private func checkGroup() throws {
+    switch self {
+    case .int4(let group), .int8(let group):
+      guard group >= 32, group <= 1 << 20, group % 32 == 0 else {
+        throw PackingError(name, "groups of \(group) columns", remedy: "a group is a multiple of 32, such as 64")
+      }
+    default: return
+    }
+  }
+}

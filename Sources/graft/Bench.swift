@@ -1,0 +1,72 @@
+import ArgumentParser
+import Recipes
+
+/// Measures this machine and Graft on it.
+struct Bench: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measure training and generation against what the machine can do.",
+    subcommands: [BenchTrain.self, BenchDecode.self])
+}
+
+/// Measures a training step.
+struct BenchTrain: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "train",
+    abstract: "Time a LoRA training step and compare it with the machine's peak, measured in the same run.",
+    discussion: """
+      EXAMPLES
+        graft bench train
+        graft bench train --model smollm2 --batch 4 --sequence 256 --steps 3
+      """)
+
+  @Option(help: "A model; a random one of the sizes below if left out.") var model: String?
+  @Option(help: "Sizes of the random model: channels, blocks, feed-forward channels, token ids, heads, key heads.")
+  var hidden = 256
+  @Option var layers = 4
+  @Option var ffn = 688
+  @Option var vocab = 4096
+  @Option var heads = 4
+  @Option var kvHeads = 4
+  @Option(help: "Sequences a step, and tokens a sequence.") var batch = 4
+  @Option var sequence = 128
+  @Option(help: "The adapter's rank, on all linear layers.") var rank = 8
+  @Option(help: "Timed steps, after warm-up.") var steps = 20
+  @Option(help: "Threads.") var threads: Int?
+  @Flag(help: "Recompute activations.") var recompute = false
+  @Flag(help: "Print JSON.") var json = false
+
+  func run() throws {
+    guard [hidden, layers, ffn, vocab, heads, kvHeads, batch, sequence, rank, steps].allSatisfy({ $0 > 0 }),
+      sequence >= 2
+    else { throw UsageError(description: "sizes must be positive, and --sequence at least 2") }
+    let sizes = TrainingBenchmark.Sizes(
+      hidden: hidden, layers: layers, ffn: ffn, vocab: vocab, heads: heads, kvHeads: kvHeads)
+    let benchmark = TrainingBenchmark(
+      model: model, sizes: sizes, batch: batch, sequence: sequence, rank: rank, steps: steps, recomputes: recompute)
+    let result = try benchmark.measure(threads: threads)
+    Console.result(json ? result.json.text(pretty: true) : result.text)
+  }
+}
+
+/// Measures generation.
+struct BenchDecode: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "decode",
+    abstract:
+      "Time reading a prompt and writing tokens, and compare with the memory bandwidth measured in the same run.",
+    discussion: """
+      EXAMPLE
+        graft bench decode smollm2
+      """)
+
+  @Argument(help: "The model.") var model: String
+  @Option(help: "Tokens of the prompt.") var prompt = 256
+  @Option(help: "Tokens to write.") var tokens = 64
+  @Flag(help: "Print JSON.") var json = false
+
+  func run() throws {
+    guard prompt > 0, tokens > 0 else { throw UsageError(description: "--prompt and --tokens must be at least 1") }
+    let result = try DecodingBenchmark(prompt: prompt, tokens: tokens).measure(LoadedModel(model))
+    Console.result(json ? result.json.text(pretty: true) : result.text)
+  }
+}

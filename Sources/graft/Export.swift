@@ -1,0 +1,48 @@
+import ArgumentParser
+import Files
+import Recipes
+import Weights
+
+/// Writes a model or an adapter in another tool's form.
+struct Export: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Write a model, or an adapter, in the form another tool reads.",
+    discussion: """
+      gguf        a model for llama.cpp; an adapter is folded in first
+      gguf-lora   an adapter for llama.cpp, beside a GGUF of its base
+      hf          a Hugging Face folder; an adapter is folded in first
+      An adapter folder of ours is a PEFT folder as it is.
+
+      EXAMPLES
+        graft export smollm2 --adapter runs/trivia/adapter --to gguf --type q8_0 --output trivia.gguf
+        graft export smollm2 --adapter runs/trivia/adapter --to gguf-lora --output trivia-lora.gguf
+      """)
+
+  @Argument(help: "The model.") var model: String
+  @Option(help: "The adapter's folder.") var adapter: String?
+  @Option(help: "gguf, gguf-lora or hf.") var to: String
+  @Option(help: "f32, f16, q8_0, q4_0, q4_1, …; each matrix's own if left out (gguf).") var type: String?
+  @Option(name: .shortAndLong, help: "The file or folder to write.") var output: String
+  @Flag(help: "Accept an adapter that was trained on another base.") var anyBase = false
+
+  func run() throws {
+    var packing: Packing?
+    if let type {
+      do { packing = try Packing(parsing: type) } catch { throw UsageError(description: "--type \(type): \(error)") }
+    }
+    guard ["gguf", "gguf-lora", "hf"].contains(to) else {
+      throw UsageError(description: "--to \(to): expected gguf, gguf-lora or hf")
+    }
+    guard type == nil || to == "gguf" else { throw UsageError(description: "--type belongs to --to gguf") }
+    var loaded = try LoadedModel(model)
+    if let adapter { try loaded.attach(adapter, anyBase: anyBase) }
+    switch to {
+    case "gguf": try GGUFExport.write(try loaded.folded(.full).network, of: loaded, type: packing, to: output)
+    case "gguf-lora":
+      guard adapter != nil else { throw UsageError(description: "--to gguf-lora needs --adapter") }
+      try GGUFExport.writeAdapter(loaded.network, of: loaded, to: output)
+    default: try ModelFolderExport.write(try loaded.folded(.full).network, of: loaded, to: output)
+    }
+    Console.result("wrote \(output)")
+  }
+}

@@ -1,0 +1,45 @@
+import Adapters
+import ArgumentParser
+import Files
+import Glibc
+import Recipes
+import Training
+import Weights
+
+/// An end that is no error of its own: a code other than 0 after everything has been said.
+struct Ending: Error { let code: Int32 }
+
+/// A wrong use of the command line, found after it was parsed.
+struct UsageError: Error, CustomStringConvertible { let description: String }
+
+/// Turns errors into one message and a documented exit code.
+enum Failure {
+  static func end(with error: any Error) -> Never {
+    if let ending = error as? Ending { exit(ending.code) }
+    if let problem = error as? RecipeError {
+      Console.error("\(problem)  (exit 2)")
+      exit(2)
+    }
+    if let code = code(of: error) {
+      Console.error("error: \(error)  (exit \(code))")
+      exit(code)
+    }
+    // What is left is the argument parser's own: help and version, or a command line it cannot read.
+    let message = Graft.fullMessage(for: error)
+    if Graft.exitCode(for: error) == .success {
+      Console.result(message)
+      exit(0)
+    }
+    Console.error(message)
+    exit(2)
+  }
+
+  private static func code(of error: any Error) -> Int32? {
+    switch error {
+    case is UsageError, is GraftError: 2
+    case is FileError, is PackingError: 3
+    case is TrainingError: 1
+    default: nil
+    }
+  }
+}

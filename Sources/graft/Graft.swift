@@ -1,0 +1,42 @@
+import ArgumentParser
+import Glibc
+import Recipes
+
+/// The command line: arguments in, text out. Results go to standard output, progress and errors to standard error.
+@main
+struct Graft: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "graft",
+    abstract: "Fine-tune the model you have on the machine you have, and get back a file you can prove is right.",
+    discussion: """
+      EXAMPLES
+        graft fetch smollm2
+        graft train Recipes/lora-smollm2-trivia.yaml train.learning_rate=1e-4
+        graft generate smollm2 --adapter runs/lora-smollm2-trivia/adapter --prompt "Who was the 37th President?"
+
+      EXIT CODES
+        0    did what was asked, and the result can be used
+        1    the run failed: loss not finite, memory limit, something cannot be written
+        2    the command line or the recipe is wrong; nothing was started
+        3    a model, adapter or data file is missing, malformed, or does not fit
+        4    done, but a check failed: the merged model is not faithful
+        130  interrupted (143: terminated); a checkpoint was written and its path printed
+
+      A MODEL is a Hugging Face folder, a .gguf file, or a name that 'graft ls' lists.
+      """,
+    version: graftVersion,
+    subcommands: [
+      Train.self, Resume.self, Merge.self, Export.self, Generate.self, Perplexity.self, Logits.self, Inspect.self,
+      Validate.self, Fetch.self, Bench.self, List.self,
+    ])
+
+  static func main() {
+    Interruption.watch()
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      Failure.end(with: error)
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import Adapters
+import ArgumentParser
+import Files
+import Networks
+import Recipes
+
+/// Shows what is in a model, an adapter or a file of tensors.
+struct Inspect: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show what is in a model, an adapter folder, a GGUF or a safetensors file.",
+    discussion: """
+      EXAMPLES
+        graft inspect smollm2 --linears
+        graft inspect runs/trivia/adapter
+      """)
+
+  @Argument(help: "A model, an adapter folder or a file.") var path: String
+  @Flag(help: "List the linear layers that target_modules can name.") var linears = false
+  @Flag(help: "List every tensor.") var tensors = false
+
+  func run() throws {
+    let path = try KnownModel.resolve(path)
+    if Folder.exists(path + "/adapter_config.json") { return try showAdapter(path) }
+    if path.hasSuffix(".safetensors") { return try showTensors(try Safetensors(path)) }
+    let checkpoint = try Checkpoint(path)
+    if case .gguf(let file) = checkpoint.form {
+      Console.result("\(path): GGUF, \(file.names.count) tensors, \(file.keys.count) metadata keys")
+      for key in file.keys where file.metadata[key]?.array == nil {
+        let text = file.metadata[key].map(Self.text) ?? ""
+        Console.result("  \(key) = \(text.count > 100 ? text.prefix(100) + "…" : Substring(text))")
+      }
+      if tensors {
+        for name in file.names {
+          if let tensor = file[name] { Console.result("  \(name)  \(tensor.type.name)  \(tensor.shape)") }
+        }
+      }
+      if file.metadata["general.type"]?.string == "adapter" { return }
+    }
+    let model = try LoadedModel(path)
+    Console.result(
+      "architecture \(checkpoint.architecture)   \(grouped(model.parameterCount)) weights   context \(model.network.contextLength)"
+    )
+    for packing in model.packings {
+      Console.result("  \(packing.name): \(packing.matrices) matrices, \(megabytes(packing.bytes))")
+    }
+    Console.result("sha256 \(try Fingerprint.model(checkpoint))")
+    if linears {
+      var network = model.network
+      network.forEachLinear { name, layer in
+        Console.result("  \(name)  [\(layer.base.outputs), \(layer.base.inputs)]  \(layer.base.weight.packing.name)")
+      }
+    }
+  }
+
+  private static func text(_ value: GGUFValue) -> String {
+    if let text = value.string { return text }
+    if let number = value.int { return String(number) }
+    if let number = value.double { return number.description }
+    return value.bool.map { $0 ? "true" : "false" } ?? ""
+  }
+
+  private func showAdapter(_ path: String) throws {
+    let file = path + "/adapter_config.json"
+    let plan = try PEFTConfiguration(json: try JSON.read(file), path: file).plan
+    Console.result(
+      "\(path): adapter of type \(plan.method), rank \(plan.settings.rank), scale \(number(Double(plan.settings.scale(at: ""))))"
+    )
+    if let binding = try AdapterBinding.read(path) {
+      Console.result(
+        "trained on \(binding.base) (sha256 \(binding.digest))\(binding.packing.map { " packed as \($0)" } ?? "")")
+    } else {
+      Console.result("made by another tool: its base is not recorded")
+    }
+    try showTensors(try Safetensors(path + "/adapter_model.safetensors"))
+  }
+
+  private func showTensors(_ file: Safetensors) throws {
+    Console.result("\(file.path): \(file.names.count) tensors")
+    var broken = 0
+    for name in file.names {
+      let entry = try file.entry(name)
+      let values = [.f32, .f16, .bf16].contains(entry.type) ? try entry.floats() : []
+      let finite = values.allSatisfy(\.isFinite)
+      if !finite { broken += 1 }
+      if tensors || !finite {
+        let norm = values.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+        Console.result(
+          "  \(name)  \(entry.type.rawValue)  \(entry.shape)  norm \(number(norm))\(finite ? "" : "  NOT FINITE")")
+      }
+    }
+    if broken > 0 { throw FileError(file.path, "\(broken) tensors hold numbers that are not finite") }
+  }
+}

@@ -1,0 +1,150 @@
+import Autodiff
+import Glibc
+import Testing
+
+/// Fused operations against the plain composition each stands for, results and gradients.
+struct OracleTests {
+  /// Expects two ways of computing one thing to agree.
+  ///
+  /// The tolerance is for sums of some hundred Float terms in two orders: a few hundred × 2⁻²⁴.
+  private func expectSame(
+    _ operands: [Tensor], _ fused: @escaping @Sendable ([Tensor]) -> Tensor,
+    _ plain: @escaping @Sendable ([Tensor]) -> Tensor, sourceLocation: SourceLocation = #_sourceLocation
+  ) {
+    let a = Specimen("fused", operands, fused).run(), b = Specimen("plain", operands, plain).run()
+    expectClose(a.result, b.result, 2e-5, sourceLocation: sourceLocation)
+    for (x, y) in zip(a.gradients, b.gradients) { expectClose(x, y, 2e-5, sourceLocation: sourceLocation) }
+  }
+
+  @Test(arguments: [1, 3, 4, 150], [false, true])
+  func `A frozen linear layer is a matrix product`(_ tokens: Int, _ hasBias: Bool) {
+    let w = 0.2 * numbers([600, 130]), frozen = PackedStandIn(matrix: w)
+    expectSame([numbers([tokens, 130], 1), numbers([600], 2)]) {
+      linear($0[0], frozen, bias: hasBias ? $0[1] : nil)
+    } _: {
+      let product = matmul($0[0], w, transposingB: true)
+      return hasBias ? product + $0[1] : product
+    }
+  }
+
+  @Test(arguments: [1, 3, 150], [(false, false), (true, false), (false, true), (true, true)])
+  func `A low-rank linear layer is its parts`(_ tokens: Int, _ options: (bias: Bool, mask: Bool)) {
+    let w = 0.2 * numbers([70, 90]), frozen = PackedStandIn(matrix: w)
+    let mask = Tensor(numbers([tokens, 90], 5).values.map { $0 > 0 ? 1.5 : 0 }, shape: [tokens, 90])
+    expectSame([numbers([tokens, 90], 1), 0.2 * numbers([8, 90], 2), numbers([70, 8], 3), numbers([70], 4)]) {
+      lowRankLinear(
+        $0[0], frozen, bias: options.bias ? $0[3] : nil, a: $0[1], b: $0[2], scale: 0.25,
+        mask: options.mask ? mask : nil)
+    } _: {
+      let branch = options.mask ? $0[0] * mask : $0[0]
+      let change = matmul(matmul(branch, $0[1], transposingB: true), $0[2], transposingB: true)
+      let y = matmul($0[0], w, transposingB: true) + 0.25 * change
+      return options.bias ? y + $0[3] : y
+    }
+  }
+
+  @Test(arguments: [[1, 1], [3, 5], [50, 64]] as [Shape])
+  func `Norms are their formulas`(_ shape: Shape) {
+    let n = shape[1], column: Shape = [shape[0], 1]
+    expectSame([numbers(shape), numbers([n], 1)]) {
+      rmsNorm($0[0], weight: $0[1], epsilon: 0.01)
+    } _: {
+      $0[0] / (($0[0] * $0[0]).rowMeans + 0.01).squareRoot.reshaped(column) * $0[1]
+    }
+    expectSame([numbers(shape), numbers([n], 1), numbers([n], 2)]) {
+      layerNorm($0[0], weight: $0[1], bias: $0[2], epsilon: 0.01)
+    } _: {
+      let centered = $0[0] - $0[0].rowMeans.reshaped(column)
+      let deviation = ((centered * centered).rowMeans + 0.01).squareRoot.reshaped(column)
+      return centered / deviation * $0[1] + $0[2]
+    }
+    expectSame([numbers(shape), numbers(shape, 1)]) {
+      siluProduct($0[0], $0[1])
+    } _: {
+      $0[0] * $0[0].sigmoid * $0[1]
+    }
+  }
+
+  @Test(arguments: [4, 6])
+  func `Rotary embedding turns each pair by its angle`(_ width: Int) {
+    // Heads of 6 channels; x' = (x₁ c − x₂ s, x₂ c + x₁ s), the channels behind `width` unchanged.
+    let frequencies = (0..<width / 2).map { 1 / Double($0 + 1) }
+    let table = RotaryTable(frequencies: frequencies, positions: 3..<40), positions: [Int32] = [3, 9, 39]
+    let pairs = width / 2
+    func angles(_ f: (Double) -> Double) -> Tensor {
+      Tensor(positions.flatMap { p in frequencies.map { Float(f(Double(p) * $0)) } }, shape: [3, pairs])
+    }
+    let c = angles { Glibc.cos($0) }, s = angles { Glibc.sin($0) }
+    expectSame([numbers([3, 12])]) {
+      rotary($0[0], table, positions: positions, headSize: 6)
+    } _: { operands in
+      let heads = [0, 6].flatMap { start in
+        let low = operands[0].columns(start..<start + pairs), high = operands[0].columns(start + pairs..<start + width)
+        return [low * c - high * s, high * c + low * s, operands[0].columns(start + width..<start + 6)]
+      }
+      return Tensor.concatenated(heads.filter { $0.count > 0 }.map(\.transposed)).transposed
+    }
+  }
+
+  @Test(arguments: attentionCases.indices)
+  func `Attention is a softmax of scores under a mask`(_ index: Int) {
+    let (heads, kvHeads, size, pattern) = attentionCases[index], tokens = pattern.tokens
+    func sequence(_ token: Int) -> Int { pattern.starts.lastIndex { $0 <= token } ?? 0 }
+    let mask = Tensor(
+      (0..<tokens * tokens).map { cell -> Float in
+        let (row, column) = (cell / tokens, cell % tokens)
+        let sees =
+          sequence(row) == sequence(column) && (!pattern.isCausal || column <= row)
+          && (pattern.window.map { column > row - $0 } ?? true)
+        return sees ? 0 : -1e9
+      }, shape: [tokens, tokens])
+    let q = numbers([tokens, heads * size]), k = numbers([tokens, kvHeads * size], 1)
+    expectSame([q, k, numbers([tokens, kvHeads * size], 2)]) {
+      attention($0[0], $0[1], $0[2], heads: heads, kvHeads: kvHeads, pattern: pattern, scale: 0.3)
+    } _: { operands in
+      let parts = (0..<heads).map { head -> Tensor in
+        let shared = head / (heads / kvHeads)
+        let q = operands[0].columns(head * size..<(head + 1) * size)
+        let k = operands[1].columns(shared * size..<(shared + 1) * size)
+        let v = operands[2].columns(shared * size..<(shared + 1) * size)
+        return matmul((0.3 * matmul(q, k, transposingB: true) + mask).softmax, v).transposed
+      }
+      return Tensor.concatenated(parts).transposed
+    }
+  }
+
+  @Test(arguments: [nil, 4])
+  func `Generation's attention is the last rows of training's`(_ window: Int?) {
+    let pattern = AttentionPattern(lengths: [19], isCausal: true, window: window)
+    let (q, k, v) = (numbers([19, 24]), numbers([19, 12], 1), numbers([19, 12], 2))
+    let all = attention(q, k, v, heads: 4, kvHeads: 2, pattern: pattern, scale: 0.4)
+    let last = attention(ofLast: q.rows(14..<19), k, v, heads: 4, kvHeads: 2, window: window, scale: 0.4)
+    expectClose(last, all.rows(14..<19), 1e-6)
+  }
+
+  @Test(arguments: [1, 3, 128, 300])
+  func `Cross-entropy over a frozen head is that of its logits`(_ rows: Int) {
+    let w = 0.3 * numbers([77, 20]), labels = (0..<rows).map { $0 % 4 == 1 ? ignoredLabel : Int32($0 * 5 % 77) }
+    expectSame([numbers([rows, 20], 1)]) {
+      linearCrossEntropySum($0[0], head: PackedStandIn(matrix: w), labels: labels)
+    } _: {
+      crossEntropySum(matmul($0[0], w, transposingB: true), labels: labels)
+    }
+  }
+
+  @Test func `Cross-entropy is the logarithm of a softmax`() {
+    let labels: [Int32] = [2, ignoredLabel, 0, 6]
+    let chosen = Tensor(labels.flatMap { label in (0..<7).map { Int32($0) == label ? 1 : 0 } }, shape: [4, 7])
+    expectSame([numbers([4, 7])]) {
+      crossEntropySum($0[0], labels: labels)
+    } _: {
+      -($0[0].softmax.logarithm * chosen).sum
+    }
+    let teacher = numbers([4, 7], 1)
+    expectSame([numbers([4, 7])]) {
+      divergenceSum(student: $0[0], teacher: teacher)
+    } _: {
+      (teacher.softmax * (teacher.softmax.logarithm - $0[0].softmax.logarithm)).sum
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import Autodiff
+import Testing
+
+/// What can be seen only in a process of its own: that a mistake stops it, and what a whole process asks of the system.
+struct ProcessTests {
+  @Test func `A history serves one gradient`() async {
+    let outcome = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let x = Tensor([1, 2], shape: [2]).watched, loss = (x * x).sum
+      _ = gradients(of: loss, at: [x])
+      _ = gradients(of: loss, at: [x])
+    }
+    expectMessage("this history has already been used for a gradient", outcome)
+  }
+
+  @Test func `Shapes that do not broadcast stop with both shapes`() async {
+    let outcome = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = Tensor.zeros([2, 3]) + Tensor.zeros([2])
+    }
+    expectMessage("[2, 3] + [2]: sizes must be equal or 1, aligned at the last axis", outcome)
+  }
+
+  @Test func `Matrices that do not chain stop with both shapes`() async {
+    let outcome = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = matmul(.zeros([4, 3]), .zeros([4, 3]))
+    }
+    expectMessage("matmul needs [n, k] and [k, m]; got [4, 3] and [4, 3]", outcome)
+  }
+
+  @Test func `A label beyond the classes stops with its number`() async {
+    let outcome = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      _ = linearCrossEntropySum(.zeros([1, 2]), head: PackedStandIn(matrix: .zeros([3, 2])), labels: [3])
+    }
+    expectMessage("label 3 of 3 classes", outcome)
+  }
+
+  @Test func `A gradient at what was computed stops`() async {
+    let outcome = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+      let x = Tensor([1, 2], shape: [2]).watched, y = 2 * x
+      _ = gradients(of: y.sum, at: [y])
+    }
+    expectMessage("not watched itself", outcome)
+  }
+
+  @Test func `A steady loop asks nothing of the system`() async {
+    await #expect(processExitsWith: .success) {
+      var weight = Tensor.normal([64, 300], deviation: 0.1, from: RandomKey(seed: 1))
+      let x = Tensor.normal([40, 300], from: RandomKey(seed: 2)), labels = (0..<40).map { Int32($0) }
+      let steps = 30
+      var requests: [Int] = [], live: [Int] = []
+      for _ in 0..<steps {
+        let w = weight.watched
+        let loss = crossEntropySum(linear(x, weight: w).silu, labels: labels)
+        weight = weight - 0.01 * gradients(of: loss, at: [w])[0]
+        requests.append(Memory.systemRequests)
+        live.append(Memory.live)
+      }
+      #expect(Set(requests.dropFirst(5)).count == 1)
+      #expect(Set(live.dropFirst(5)).count == 1)
+    }
+  }
+
+  @Test func `The number of threads may change between any two operations`() async {
+    await #expect(processExitsWith: .success) {
+      let x = Tensor.normal([300, 400], from: RandomKey(seed: 1)), expected = bits(x.silu)
+      for round in 0..<400 {
+        Parallel.threads = 1 + round % 9
+        #expect(bits(x.silu) == expected)
+      }
+    }
+  }
+
+  private func expectMessage(_ text: String, _ outcome: ExitTest.Result?) {
+    let output = String(decoding: outcome?.standardErrorContent ?? [], as: UTF8.self)
+    #expect(output.contains(text))
+  }
+}

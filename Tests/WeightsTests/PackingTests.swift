@@ -1,0 +1,69 @@
+import Testing
+
+@testable import Weights
+
+@Test(arguments: everyPacking)
+func `A packing's name means that packing`(_ packing: Packing) throws {
+  #expect(try Packing(parsing: packing.name) == packing)
+  #expect(try Packing(parsing: packing.name.uppercased()) == packing)
+  #expect(try Packing(parsing: packing.name.lowercased()) == packing)
+}
+
+@Test func `A group left out is 64 columns`() throws {
+  #expect(try Packing(parsing: "int4") == .int4(group: 64))
+  #expect(try Packing(parsing: "INT8") == .int8(group: 64))
+}
+
+@Test(arguments: [
+  (
+    "q4",
+    "'q4': unknown packing; expected one of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, "
+      + "nf4, nf4-double, int4-g<columns> or int8-g<columns>"
+  ),
+  ("int4-64", "'int4-64': the group is not a number of columns; write int4-g64"),
+  ("int8-g", "'int8-g': the group is not a number of columns; write int8-g64"),
+  ("int4-g99999999999999999999", "'int4-g99999999999999999999': the group is not a number of columns; write int4-g64"),
+  ("int4-g0", "int4-g0: groups of 0 columns; a group is a multiple of 32, such as 64"),
+  ("int4-g-64", "int4-g-64: groups of -64 columns; a group is a multiple of 32, such as 64"),
+  ("int8-g48", "int8-g48: groups of 48 columns; a group is a multiple of 32, such as 64"),
+])
+func `A name that means no packing is refused with a reason`(_ text: String, _ message: String) {
+  let error = #expect(throws: PackingError.self) { try Packing(parsing: text) }
+  #expect(error?.description == message)
+}
+
+@Test(arguments: [
+  (Packing.float32, 1024), (.float16, 512), (.bfloat16, 512), (.q4_0, 144), (.q4_1, 160), (.q5_0, 176), (.q5_1, 192),
+  (.q8_0, 272), (.q4_K, 144), (.q5_K, 176), (.q6_K, 210), (.int4(group: 64), 144), (.int8(group: 64), 272),
+  (.nf4(doubleQuantised: false), 144),
+  // 128 bytes of codes, four magnitudes of one byte, a scale and an offset.
+  (.nf4(doubleQuantised: true), 140),
+])
+func `256 columns take the bytes their format says`(_ packing: Packing, _ bytes: Int) throws {
+  #expect(try packing.bytesPerRow(columns: 256) == bytes)
+  #expect(try packing.bytes(rows: 3, columns: 256) == 3 * bytes)
+  #expect(try packing.bytesPerRow(columns: 0) == 0)
+}
+
+@Test(arguments: everyPacking.filter { $0.blockSize > 1 })
+func `Columns that no block divides are refused`(_ packing: Packing) {
+  for columns in [1, packing.blockSize - 1, packing.blockSize + 1, 2 * packing.blockSize + 16, -packing.blockSize] {
+    #expect(throws: PackingError.self) { try packing.bytesPerRow(columns: columns) }
+  }
+}
+
+@Test(arguments: everyPacking)
+func `Sizes that cannot be counted are refused`(_ packing: Packing) {
+  let most = Int.max / packing.blockSize * packing.blockSize
+  #expect(throws: PackingError.self) { try packing.bytesPerRow(columns: most) }
+  #expect(throws: PackingError.self) { try packing.bytesPerRow(columns: -1) }
+  #expect(throws: PackingError.self) { try packing.bytes(rows: Int.max / 2, columns: 256) }
+  #expect(throws: PackingError.self) { try packing.bytes(rows: -1, columns: 256) }
+}
+
+@Test func `A group no kernel takes is refused before it is divided by`() {
+  for group in [0, -32, 16, 1 << 30] {
+    #expect(throws: PackingError.self) { try Packing.int4(group: group).bytesPerRow(columns: 256) }
+    #expect(throws: PackingError.self) { try Packing.int8(group: group).bytesPerRow(columns: 256) }
+  }
+}

@@ -1,0 +1,83 @@
+import Testing
+
+@testable import Weights
+
+/// Bytes of x_i over one block, from ggml's reference quantisers and, for NF4, a transcription of bitsandbytes.
+@Test(arguments: [
+  (Packing.q4_0, "402ee046acf258bd1379df358be046acf268"),
+  (.q4_1, "ab2e40bad0369bf257bd1369ce258ae0469cf258"),
+  (.q5_0, "402aa4a52d6dc07c38f3bf6b26e2ae5a15d18d49f4c0"),
+  (.q5_1, "742a40baa4a52d6db07b37e3af6a26d29d5905c18c48f4b0"),
+  (.q8_0, "4d1e81df3d9af856b41270cd2b89e745a2005ebb1977d53390ee4caa0866c3217fdc"),
+])
+func `The 32-value types have the reference's bytes`(_ packing: Packing, _ hex: String) throws {
+  #expect(try packed(vectorInput(32), rows: 1, packing).hexadecimal == hex)
+}
+
+@Test(arguments: [
+  (Packing.q4_K, "de162c22fefffffcfffdfefecfdcfffe", 0xa899_c58d as UInt32, 0.188489),
+  (.q5_K, "8e125322fffdfdfdfffcfeffdfeffdcf", 0x732b_6d17, 0.0454396),
+  (.q6_K, "d158bf37be25ad048b047bf37ad159d0", 0xeadc_661e, 0.0104514),
+])
+func `The 256-value types have the reference's bytes`(
+  _ packing: Packing, _ start: String, _ checksum: UInt32, _ squaredError: Double
+) throws {
+  let values = vectorInput(256)
+  let bytes = try packed(values, rows: 1, packing)
+  #expect(Array(bytes.prefix(16)).hexadecimal == start)
+  #expect(crc32(bytes) == checksum)
+  #expect(abs(squares(unpacked(bytes, rows: 1, columns: 256, packing), values) / squaredError - 1) < 1e-5)
+}
+
+@Test func `NF4 has the reference's codes and magnitudes`() throws {
+  let codes =
+    "04c16e29f3b05d17e29f3c05d18e2af4c16e18e3b05d17e29f3b05d18e2af4c1"
+    + "6d18e3b04c17e29f3b05d17e2af4c06d18e2a04c16e29f3b05d17e29f3c05d18"
+  let bytes = try packed(vectorInput(128), rows: 1, .nf4(doubleQuantised: false))
+  #expect(Array(bytes.prefix(64)).hexadecimal == codes)
+  #expect(floats(bytes[64...]) == [0.78125, 0.78125])
+  let values = unpacked(bytes, rows: 1, columns: 128, .nf4(doubleQuantised: false))
+  #expect(values.prefix(4) == [-0.78125, -0.22221982, 0.34430456, -0.5439006])
+  #expect(abs(squares(values, vectorInput(128)) - 0.2219498) < 1e-6)
+}
+
+/// 1024 values of four magnitudes, the first 32 zero, packed by gguf-py.
+@Test(arguments: [Packing.float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0])
+func `Random values get the bytes gguf-py gives them`(_ packing: Packing) throws {
+  let fixture = try blockFixture("\(packing.name).values")
+  #expect(try packed(floats(fixture[..<4096]), rows: 4, packing) == Array(fixture[4096...]))
+}
+
+/// Columns 0…3 are worked by hand: the group spans -1…2, so the scale is 3/15 = 0.2, near 0.2001953 in bfloat16.
+@Test func `Int4 codes count steps from the offset`() throws {
+  var values = [Float](repeating: 0, count: 32)
+  values.replaceSubrange(0..<4, with: [-1, 2, 0.4, -0.7])
+  let bytes = try packed(values, rows: 1, .int4(group: 32))
+  #expect(Array(bytes.prefix(5)) == [0x50, 0x5f, 0x57, 0x51, 0x55])
+  #expect(Array(bytes.suffix(4)).hexadecimal == "4d3e80bf")
+}
+
+/// The largest magnitude, 2, has code 127; a scale of 2/127 is 0.015748031.
+@Test func `Int8 codes are multiples of a scale`() throws {
+  var values = [Float](repeating: 0, count: 32)
+  values.replaceSubrange(0..<4, with: [-2, 1, 0.5, -0.01])
+  let bytes = try packed(values, rows: 1, .int8(group: 32))
+  // 1 / 0.015748 = 63.5 and a little, since the scale is rounded down; 31.75 and -0.635 round to 32 and -1.
+  #expect(bytes.prefix(5).map { Int8(bitPattern: $0) } == [-127, 64, 32, -1, 0])
+  #expect(abs(floats(bytes[32...])[0] - 2 / 127) < 2 / 127 * 0x1p-16)
+}
+
+extension [UInt8] {
+  var hexadecimal: String { map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
+}
+
+func squares(_ a: [Float], _ b: [Float]) -> Double {
+  zip(a, b).reduce(0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }
+}
+
+/// The CRC-32 of zlib, bit by bit.
+func crc32(_ bytes: [UInt8]) -> UInt32 {
+  ~bytes.reduce(~0 as UInt32) { sum, byte in
+    (0..<8).reduce(sum ^ UInt32(byte)) { sum, _ in sum & 1 == 1 ? sum >> 1 ^ 0xedb8_8320 : sum >> 1 }
+  }
+}

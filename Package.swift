@@ -40,7 +40,9 @@ let package = Package(
     .testTarget(name: "WeightsTests", dependencies: ["Weights", "CKernels", "Files"]),
     .testTarget(name: "NetworksTests", dependencies: ["Networks", "Files"]),
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "Adapters", "Networks", "Files", "Text"]),
     .testTarget(name: "RecipesTests", dependencies: ["Recipes"]),
+    .testTarget(name: "GraftCommandTests", dependencies: ["graft"]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -35,7 +35,7 @@ public struct DoRA: Adapter {
   /// The layer's output with changed directions and magnitudes.
   public func callAsFunction(_ x: Tensor, over base: FrozenLinear, _ context: Context) -> Tensor {
     let ratio = magnitude.value / norms(base)
-    let mask = dropoutMask(x.shape, lora.dropout, context.random?[lora.site])
+    let mask = dropoutMask(x.shape, lora.dropout, context.random?[lora.site])?()
     let y: Tensor
     if let mask {
       let dropped = x * mask

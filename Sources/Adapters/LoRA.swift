@@ -103,19 +103,9 @@ public struct LoRA: Adapter {
 }
 
 /// Zero with probability `rate`, else 1 / (1 − rate), drawn from `random`; nil where nothing is to be dropped.
-func dropoutMask(_ shape: Shape, _ rate: Float, _ random: RandomKey?) -> Tensor? {
+///
+/// A function and not a tensor: the key gives the same mask on the way back, so that no layer need hold one.
+func dropoutMask(_ shape: Shape, _ rate: Float, _ random: RandomKey?) -> (@Sendable () -> Tensor)? {
   guard rate > 0, let random else { return nil }
-  var stream = random["dropout"].generator
-  let kept = 1 / (1 - rate)
-  let threshold = UInt32((Double(rate) * 0x1p32).rounded(.down))
-  let values = [Float](unsafeUninitializedCapacity: shape.count) { buffer, count in
-    // One 64-bit word decides two elements.
-    var word: UInt64 = 0
-    for i in 0..<shape.count {
-      word = i % 2 == 0 ? stream.next() : word >> 32
-      buffer[i] = UInt32(truncatingIfNeeded: word) < threshold ? 0 : kept
-    }
-    count = shape.count
-  }
-  return Tensor(values, shape: shape)
+  return { .dropoutMask(shape, rate: rate, from: random["dropout"]) }
 }

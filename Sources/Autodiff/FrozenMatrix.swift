@@ -134,32 +134,36 @@ public func linear(_ x: Tensor, _ weight: any FrozenMatrix, bias: Tensor? = nil)
 
 /// y = x Wᵀ + b + s (x ⊙ mask) Aᵀ Bᵀ: a frozen product and a low-rank change to it, in one operation.
 ///
-/// Shapes: `x` `[…, inputs]`, `a` `[rank, inputs]`, `b` `[outputs, rank]`, the optional `mask` as `x`. Keeps `x` (for A's
-/// gradient) and x Aᵀ (for B's), never a gradient of `W`. The same numbers as composing the parts, with every sum
-/// accumulated in place.
+/// Shapes: `x` `[…, inputs]`, `a` `[rank, inputs]`, `b` `[outputs, rank]`; `mask`, where there is one, gives the same
+/// `[…, inputs]` each time it is called. Keeps `x` (for A's gradient, unless it can be had again) and x Aᵀ (for B's),
+/// never the mask and never a gradient of `W`. The same numbers as composing the parts, with every sum accumulated in
+/// place.
 public func lowRankLinear(
-  _ x: Tensor, _ weight: any FrozenMatrix, bias: Tensor? = nil, a: Tensor, b: Tensor, scale: Float, mask: Tensor? = nil
+  _ x: Tensor, _ weight: any FrozenMatrix, bias: Tensor? = nil, a: Tensor, b: Tensor, scale: Float,
+  mask: (@Sendable () -> Tensor)? = nil
 ) -> Tensor {
   let (inputs, outputs, rank, tokens) = (weight.columns, weight.rows, a.shape[0], x.shape.rows)
   require(x.shape.columns == inputs, "inputs of shape \(x.shape) for a matrix [\(outputs), \(inputs)]")
   require(
     a.shape == [rank, inputs] && b.shape == [outputs, rank],
     "factors \(a.shape) and \(b.shape) for a matrix [\(outputs), \(inputs)]")
-  require((mask?.count ?? x.count) == x.count, "a mask of \(mask?.count ?? 0) numbers for inputs of shape \(x.shape)")
-  let kept = x.detached, aValue = a.detached, bValue = b.detached, mask = mask?.detached
-  let branch = mask.map { kept.zipped($0) { $0 * $1 } } ?? kept
+  let kept = x.kept, aValue = a.detached, bValue = b.detached
   let hidden = Tensor(shape: [tokens, rank]) { place in
+    let branch = masked(x.detached, mask?())
     gemm(false, true, tokens, rank, inputs, branch.pointer, inputs, aValue.pointer, inputs, place, rank)
   }
   let y = Tensor(shape: x.shape.replacingLast(outputs)) { place in
     setRows(place, tokens, outputs, bias)
-    weight.multiply(kept.pointer, tokens: tokens, into: place, accumulates: bias != nil)
+    withExtendedLifetime(x.storage) {
+      weight.multiply(x.pointer, tokens: tokens, into: place, accumulates: bias != nil)
+    }
     gemm(
       false, true, tokens, outputs, rank, alpha: scale, hidden.pointer, rank, bValue.pointer, rank, beta: 1, place,
       outputs)
   }
   return Tensor(y, of: [x, a, b] + (bias.map { [$0] } ?? [])) { [hasBias = bias != nil] gradient, inflow in
     let g = gradient.pointer
+    let mask = mask?()
     let back = Tensor(shape: [tokens, rank]) { place in  // s g B, the gradient of x Aᵀ
       gemm(false, false, tokens, rank, outputs, alpha: scale, g, outputs, bValue.pointer, rank, place, rank)
     }
@@ -178,7 +182,7 @@ public func lowRankLinear(
       }
     }
     if inflow.wants(1) {
-      let branch = mask.map { kept.zipped($0) { $0 * $1 } } ?? kept
+      let branch = masked(kept(), mask)
       inflow.add(1) { place, accumulates in
         gemm(
           true, false, rank, inputs, tokens, back.pointer, rank, branch.pointer, inputs, beta: accumulates ? 1 : 0,
@@ -192,6 +196,12 @@ public func lowRankLinear(
     }
     if hasBias { inflow.addColumnSums(3, of: gradient) }
   }
+}
+
+private func masked(_ x: Tensor, _ mask: Tensor?) -> Tensor {
+  guard let mask else { return x }
+  require(mask.count == x.count, "a mask of \(mask.count) numbers for inputs of shape \(x.shape)")
+  return x.zipped(mask) { $0 * $1 }
 }
 
 /// Sets every row to `bias`, so that a product can be added to it; without one, leaves the rows unset.

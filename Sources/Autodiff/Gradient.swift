@@ -12,6 +12,8 @@ public typealias Pullback = @Sendable (_ gradient: Tensor, _ inflow: Inflow) -> 
 final class Node: @unchecked Sendable {
   private(set) var inputs: [Node?]
   fileprivate var pullback: Pullback?
+  /// Computes the result again from what the pullback keeps anyway; nil where that would cost more than keeping it.
+  fileprivate var again: (@Sendable () -> Tensor)?
   /// What has arrived so far, in the shape of the result.
   fileprivate var gradient: Storage?
   let shape: Shape
@@ -27,8 +29,11 @@ final class Node: @unchecked Sendable {
     order = Node.mark()
   }
 
-  init(inputs: [Node?], shape: Shape, pullback: @escaping Pullback) {
+  init(
+    inputs: [Node?], shape: Shape, again: (@Sendable () -> Tensor)? = nil, pullback: @escaping Pullback
+  ) {
     (self.inputs, self.pullback, self.shape, isLeaf) = (inputs, pullback, shape, false)
+    self.again = again
     order = Node.mark()
   }
 
@@ -95,11 +100,36 @@ public struct Inflow {
 extension Tensor {
   /// Records the result of an operation; keeps no history when no operand has any.
   ///
-  /// `pullback` is dropped, with all it holds, as soon as it has run.
-  public init(_ result: Tensor, of operands: [Tensor], pullback: @escaping Pullback) {
+  /// `pullback` is dropped, with all it holds, as soon as it has run. An operation that is cheap beside a matrix product
+  /// can say how to compute its result `again` from what its pullback keeps; then those who need it on the way back,
+  /// see ``kept``, need not hold it.
+  public init(
+    _ result: Tensor, of operands: [Tensor], again: (@Sendable () -> Tensor)? = nil, pullback: @escaping Pullback
+  ) {
     let inputs = operands.map(\.node)
-    let node = inputs.contains { $0 != nil } ? Node(inputs: inputs, shape: result.shape, pullback: pullback) : nil
+    let node =
+      inputs.contains { $0 != nil }
+      ? Node(inputs: inputs, shape: result.shape, again: again, pullback: pullback) : nil
     self.init(result.storage, offset: result.offset, result.shape, node: node)
+  }
+
+  /// What a pullback should hold of an operand: its numbers, or the way to have them again.
+  ///
+  /// The feed-forward block's products and every norm's output are had again: at 30 layers of 576 channels that is a
+  /// quarter of what a training step would keep.
+  public var kept: Kept { Kept(value: node?.again == nil ? detached : nil, again: node?.again) }
+}
+
+/// An operand as a pullback holds it; call it for the numbers.
+public struct Kept: Sendable {
+  fileprivate let value: Tensor?
+  fileprivate let again: (@Sendable () -> Tensor)?
+
+  /// The numbers, with no history, bit for bit as they were.
+  public func callAsFunction() -> Tensor {
+    if let value { return value }
+    guard let again else { fatalError("an operand was kept as neither its numbers nor the way to them") }
+    return again()
   }
 }
 
@@ -128,6 +158,7 @@ public func gradients(of loss: Tensor, at points: [Tensor]) -> [Tensor] {
 private func carryBack(from root: Node, newerThan mark: UInt64) -> [Node] {
   let nodes = history(of: root, newerThan: mark)
   for node in nodes where !node.isLeaf {
+    node.again = nil
     guard let storage = node.gradient else {
       node.pullback = nil
       continue

@@ -93,4 +93,19 @@ extension Tensor {
       }
     }
   }
+
+  /// Zero with probability `rate`, else 1 / (1 − rate).
+  public static func dropoutMask(_ shape: Shape, rate: Float, from key: RandomKey) -> Tensor {
+    let kept = 1 / (1 - rate), threshold = UInt32((Double(rate) * 0x1p32).rounded(.down))
+    return Tensor(shape: shape) { place in
+      // One 64-bit word decides two elements; any range can be drawn on its own.
+      Parallel.forRanges((shape.count + 1) / 2, grain: 8192) { words in
+        for index in words {
+          let word = key.word(index), i = 2 * index
+          place[i] = UInt32(truncatingIfNeeded: word) < threshold ? 0 : kept
+          if i + 1 < shape.count { place[i + 1] = UInt32(truncatingIfNeeded: word >> 32) < threshold ? 0 : kept }
+        }
+      }
+    }
+  }
 }

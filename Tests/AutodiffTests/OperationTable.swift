@@ -140,7 +140,7 @@ let rowwise: [Specimen] = matrixShapes.flatMap { shape in
     Specimen("linear, frozen, bias", [x, bias]) { linear($0[0], frozen, bias: $0[1]) },
     Specimen("lowRankLinear", [x, a, up]) { lowRankLinear($0[0], frozen, a: $0[1], b: $0[2], scale: 0.5) },
     Specimen("lowRankLinear, bias, mask", [x, a, up, bias]) {
-      lowRankLinear($0[0], frozen, bias: $0[3], a: $0[1], b: $0[2], scale: 0.5, mask: mask)
+      lowRankLinear($0[0], frozen, bias: $0[3], a: $0[1], b: $0[2], scale: 0.5) { mask }
     },
     Specimen("crossEntropySum", [x]) { crossEntropySum($0[0], labels: labels) },
     Specimen("linearCrossEntropySum", [x]) { linearCrossEntropySum($0[0], head: frozen, labels: headLabels) },

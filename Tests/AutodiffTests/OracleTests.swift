@@ -31,10 +31,11 @@ struct OracleTests {
   func `A low-rank linear layer is its parts`(_ tokens: Int, _ options: (bias: Bool, mask: Bool)) {
     let w = 0.2 * numbers([70, 90]), frozen = PackedStandIn(matrix: w)
     let mask = Tensor(numbers([tokens, 90], 5).values.map { $0 > 0 ? 1.5 : 0 }, shape: [tokens, 90])
+    let again: @Sendable () -> Tensor = { mask }
     expectSame([numbers([tokens, 90], 1), 0.2 * numbers([8, 90], 2), numbers([70, 8], 3), numbers([70], 4)]) {
       lowRankLinear(
         $0[0], frozen, bias: options.bias ? $0[3] : nil, a: $0[1], b: $0[2], scale: 0.25,
-        mask: options.mask ? mask : nil)
+        mask: options.mask ? again : nil)
     } _: {
       let branch = options.mask ? $0[0] * mask : $0[0]
       let change = matmul(matmul(branch, $0[1], transposingB: true), $0[2], transposingB: true)

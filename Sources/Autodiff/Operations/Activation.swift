@@ -134,8 +134,8 @@ extension Tensor {
 public func siluProduct(_ gate: Tensor, _ up: Tensor) -> Tensor {
   require(gate.shape == up.shape, "a gate of shape \(gate.shape) for values of shape \(up.shape)")
   let (x, u) = (gate.detached, up.detached)
-  let result = x.zipped(u) { x, u in x * sigmoid(x) * u }
-  return Tensor(result, of: [gate, up]) { gradient, inflow in
+  let product: @Sendable () -> Tensor = { x.zipped(u) { x, u in x * sigmoid(x) * u } }
+  return Tensor(product(), of: [gate, up], again: product) { gradient, inflow in
     if inflow.wants(0) {
       inflow.add(0) { place, accumulates in
         let (g, x, u) = (gradient.pointer, x.pointer, u.pointer)

@@ -4,17 +4,23 @@ public func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
   require(weight.count == n, "a norm of \(weight.count) weights on a tensor of shape \(x.shape)")
   let input = x.detached, w = weight.detached
   let inverse = Storage(uninitialized: rows)
-  let y = Tensor(shape: x.shape) { place in
-    Parallel.forRanges(rows, grain: 32) { range in
-      for row in range {
-        let source = input.pointer + row * n
-        let r = 1 / (dot(source, source, n) / Float(n) + epsilon).squareRoot()
-        inverse.pointer[row] = r
-        mapInPlace(n, source, w.pointer, place + row * n) { $0 * Float8(repeating: r) * $1 }
+  Parallel.forRanges(rows, grain: 32) { range in
+    for row in range {
+      let source = input.pointer + row * n
+      inverse.pointer[row] = 1 / (dot(source, source, n) / Float(n) + epsilon).squareRoot()
+    }
+  }
+  let normalised: @Sendable () -> Tensor = {
+    Tensor(shape: input.shape) { place in
+      Parallel.forRanges(rows, grain: 32) { range in
+        for row in range {
+          let r = Float8(repeating: inverse.pointer[row])
+          mapInPlace(n, input.pointer + row * n, w.pointer, place + row * n) { $0 * r * $1 }
+        }
       }
     }
   }
-  return Tensor(y, of: [x, weight]) { gradient, inflow in
+  return Tensor(normalised(), of: [x, weight], again: normalised) { gradient, inflow in
     let (g, source) = (gradient.pointer, input.pointer)
     inflow.add(0) { place, accumulates in
       Parallel.forRanges(rows, grain: 32) { range in

@@ -1,0 +1,86 @@
+import Foundation
+import Testing
+
+/// The folder of fixtures beside the test targets.
+let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .appendingPathComponent("Fixtures").path
+
+/// The `graft` program of this build, run as a user runs it.
+struct Command {
+  /// How a run of the program ended.
+  struct Ending {
+    /// The exit code; the negative of the signal where one ended it.
+    let code: Int32
+    let output: String, errors: String
+  }
+
+  private let process = Process()
+  private let folder: String
+
+  /// A command that has been started in `folder`, which also takes what it prints.
+  init(_ arguments: [String], in folder: String) throws {
+    self.folder = folder
+    process.executableURL = URL(fileURLWithPath: Self.program)
+    process.arguments = arguments
+    process.currentDirectoryURL = URL(fileURLWithPath: folder)
+    process.environment = ProcessInfo.processInfo.environment.merging(["GRAFT_CACHE": folder]) { $1 }
+    process.standardInput = FileHandle.nullDevice
+    // Files rather than pipes: a pipe that nobody empties would stop the program.
+    process.standardOutput = try Self.file(folder + "/.out")
+    process.standardError = try Self.file(folder + "/.err")
+    try process.run()
+  }
+
+  /// Sends the program a signal.
+  func send(_ signal: Int32) { kill(process.processIdentifier, signal) }
+
+  /// Whether it has not ended.
+  var isRunning: Bool { process.isRunning }
+
+  /// Waits for its end; kills it when that takes longer than `seconds`.
+  func end(within seconds: Double = 60) -> Ending {
+    let deadline = Date().addingTimeInterval(seconds)
+    while process.isRunning && Date() < deadline { usleep(2000) }
+    if process.isRunning { send(SIGKILL) }
+    process.waitUntilExit()
+    let code = process.terminationStatus
+    return Ending(
+      code: process.terminationReason == .exit ? code : -code,
+      output: (try? String(contentsOfFile: folder + "/.out", encoding: .utf8)) ?? "",
+      errors: (try? String(contentsOfFile: folder + "/.err", encoding: .utf8)) ?? "")
+  }
+
+  /// Runs the program to its end.
+  static func run(_ arguments: [String], in folder: String) throws -> Ending {
+    try Command(arguments, in: folder).end()
+  }
+
+  private static func file(_ path: String) throws -> FileHandle {
+    FileManager.default.createFile(atPath: path, contents: nil)
+    return try #require(FileHandle(forWritingAtPath: path))
+  }
+
+  /// Beside the test bundle, where the build puts both.
+  private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    .deletingLastPathComponent().appendingPathComponent("graft").path
+}
+
+/// A folder that is gone when the test is.
+final class Scratch {
+  let path = NSTemporaryDirectory() + "graft-" + UUID().uuidString
+
+  init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
+
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  /// Copies a fixture's folder here.
+  func copy(_ fixture: String, as name: String) throws {
+    try FileManager.default.copyItem(atPath: fixtures + "/" + fixture, toPath: path + "/" + name)
+  }
+
+  func write(_ text: String, to name: String) throws {
+    try text.write(toFile: path + "/" + name, atomically: false, encoding: .utf8)
+  }
+
+  func bytes(_ name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path + "/" + name)) }
+}

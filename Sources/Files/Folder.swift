@@ -58,11 +58,37 @@ public enum Folder {
     try create(temporary)
     do {
       try body(temporary)
-      remove(path)
-      guard rename(temporary, path) == 0 else { throw FileError(path, "cannot be written: \(systemMessage(errno))") }
+      try takePlace(temporary, of: path)
     } catch {
       remove(temporary)
       throw error
     }
+  }
+
+  /// Swaps two names in one step; false, with `errno` set, where that cannot be done.
+  private static func exchange(_ a: String, _ b: String) -> Bool {
+    // Swift's view of glibc lacks renameat2 and its flag RENAME_EXCHANGE, 2.
+    typealias Rename = @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) -> Int32
+    guard let symbol = dlsym(nil, "renameat2") else {
+      errno = ENOSYS
+      return false
+    }
+    return unsafeBitCast(symbol, to: Rename.self)(AT_FDCWD, a, AT_FDCWD, b, 2) == 0
+  }
+
+  /// At every moment one of the two has the name, also when the process is killed between.
+  private static func takePlace(_ temporary: String, of path: String) throws {
+    if exchange(temporary, path) {
+      remove(temporary)
+    } else {
+      // There was nothing to exchange with, or the file system cannot.
+      if errno != ENOENT { remove(path) }
+      guard rename(temporary, path) == 0 else { throw FileError(path, "cannot be written: \(systemMessage(errno))") }
+    }
+    let parent = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
   }
 }

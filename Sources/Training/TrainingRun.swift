@@ -128,6 +128,13 @@ public struct TrainingRun: Sendable {
       supervisedTokens: supervised, wasSkipped: !isFinite)
   }
 
+  /// Goes forward and back over `examples` as a step would, and throws the result away: to see what it takes.
+  public func rehearse(_ examples: [Example]) {
+    let piece = MicroBatch(examples)
+    let context = Context(random: random["rehearsal"], recomputes: settings.recomputes)
+    _ = gradientsOfMean(piece, over: max(1, piece.supervised), context)
+  }
+
   private mutating func update(_ gradients: [Tensor], norm: Double, rate: Double) {
     var gradients = gradients
     if settings.maxGradientNorm > 0, norm > settings.maxGradientNorm {

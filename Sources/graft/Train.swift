@@ -1,6 +1,7 @@
 import Adapters
 import ArgumentParser
 import Files
+import Foundation
 import Recipes
 
 /// Carries out a recipe.
@@ -15,15 +16,19 @@ struct Train: ParsableCommand {
 
   @Argument(help: "The recipe, a YAML file.") var recipe: String
   @Argument(help: "Changes: key=value, ~key to remove, key+=value to append.") var changes: [String] = []
-  @Flag(help: "Open and check everything, show the header, and train nothing.") var dryRun = false
+  @Flag(help: "Open and check everything, show the header and the forecast, and train nothing.") var dryRun = false
+  @Flag(help: "Begin anew where the output folder holds an unfinished run.") var overwrite = false
 
   func run() throws {
     let recipe = try Recipe.read(recipe, overrides: changes, catalogue: .graft)
-    if dryRun {
-      for line in try RunPlan(recipe).header { Console.result(line) }
-      return
-    }
-    try carryOut(recipe, resuming: false)
+    if dryRun { return try forecast(recipe) }
+    try carryOut(recipe, overwrite ? .replacing : .afresh)
+  }
+
+  private func forecast(_ recipe: Recipe) throws {
+    let scratch = NSTemporaryDirectory() + "graft-\(ProcessInfo.processInfo.processIdentifier)"
+    defer { Folder.remove(scratch) }
+    for line in try RunPlan(recipe, scratch: scratch).headerAndForecast() { Console.result(line) }
   }
 }
 
@@ -47,14 +52,14 @@ struct Resume: ParsableCommand {
     var recipe = try Recipe.read(path, catalogue: .graft)
     recipe.outputDirectory = RecipePath(folder)
     if let threads { recipe.train.threads = threads }
-    try carryOut(recipe, resuming: true)
+    try carryOut(recipe, .resuming)
   }
 }
 
 /// Runs `recipe` and ends with the code of how it ended.
-private func carryOut(_ recipe: Recipe, resuming: Bool) throws {
+private func carryOut(_ recipe: Recipe, _ start: Run.Start) throws {
   let total = TotalSteps()
-  let run = try Run(recipe, resuming: resuming) { Console.show($0, of: total.value) }
+  let run = try Run(recipe, start) { Console.show($0, of: total.value) }
   total.value = run.totalSteps
   switch try run() {
   case .complete: return

@@ -113,10 +113,14 @@ public func divergenceSum(student: Tensor, teacher: Tensor) -> Tensor {
   let (rows, classes) = (student.shape.rows, student.shape.columns)
   let p = teacher.detached.softmax, q = student.detached.softmax
   let losses = Storage(uninitialized: rows)
-  for row in 0..<rows {
-    losses.pointer[row] = (0..<classes).reduce(into: Float(0)) { sum, i in
-      let (a, b) = (p.pointer[row * classes + i], q.pointer[row * classes + i])
-      if a > 0 { sum += a * (log1(a) - log1(max(b, .leastNormalMagnitude))) }
+  Parallel.forRanges(rows, grain: 8) { range in
+    for row in range {
+      // Written so that no term is negative: a ln(a/b) − a + b, whose extra parts add up to nothing.
+      let sum = (0..<classes).reduce(into: 0.0) { sum, i in
+        let (a, b) = (Double(p.pointer[row * classes + i]), Double(q.pointer[row * classes + i]))
+        sum += b - a + (a > 0 ? a * log(a / max(b, Double(Float.leastNormalMagnitude))) : 0)
+      }
+      losses.pointer[row] = Float(max(0, sum))
     }
   }
   return Tensor(Tensor(Float(orderedSum(losses.pointer, rows))), of: [student]) { gradient, inflow in

@@ -80,7 +80,7 @@ public struct MergeReport: Sendable {
     let survivals = layers.map(\.survival).sorted()
     let median = survivals.isEmpty ? 1 : survivals[survivals.count / 2]
     var lines = [
-      "merged (\(format.rawValue)) \(path)",
+      "merged (\(format.rawValue)) \(displayed(path))",
       "  read back and compared with base + adapter on \(proof.tokens) tokens:",
       "  logit difference   max \(number(proof.maxDifference))   mean \(number(proof.meanDifference))",
       "  KL divergence      \(number(proof.divergence)) nats a token (bound \(number(bounds.maxDivergence)))",

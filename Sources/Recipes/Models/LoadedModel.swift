@@ -87,15 +87,13 @@ public struct LoadedModel: Sendable {
     }
   }
 
-  /// The numbers of all weights, frozen ones included.
+  /// The numbers of all weights of a model that carries no adapter.
   public var parameterCount: Int {
     var copy = network
     var count = 0
     copy.forEachLinear { count += $1.base.weight.rows * $1.base.weight.columns }
     copy.forEachEmbedding { count += $1.base.weight.rows * $1.base.weight.columns }
-    copy.forEachParameter { name, parameter in
-      if !name.contains("lora_") && !name.hasSuffix("_proj.weight") { count += parameter.value.count }
-    }
+    copy.forEachParameter { count += $1.value.count }
     return count
   }
 }

@@ -67,9 +67,17 @@ struct ReadingContext {
     return RecipePath(raw: raw, path: Self.normalized(filled.hasPrefix("/") ? filled : "\(base)/\(filled)"))
   }
 
-  /// `path` without empty and `.` parts; `..` stays, since what it means depends on links.
+  /// `path` without empty and `.` parts, and without `..` where it takes back a folder that is no link.
   static func normalized(_ path: String) -> String {
-    "/" + path.split(separator: "/").filter { $0 != "." }.joined(separator: "/")
+    var parts: [Substring] = []
+    for part in path.split(separator: "/") where part != "." {
+      if part == "..", parts.last.map({ $0 != ".." }) ?? false, RecipeText.isPlainFolder("/" + parts.joined(separator: "/")) {
+        parts.removeLast()
+      } else {
+        parts.append(part)
+      }
+    }
+    return "/" + parts.joined(separator: "/")
   }
 
   private mutating func interpolate(_ raw: String, at place: Place) -> String? {

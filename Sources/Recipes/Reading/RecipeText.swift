@@ -43,6 +43,12 @@ enum RecipeText {
     return String(cString: pointer)
   }
 
+  /// Whether a folder is there and is no link, so that the one above it is where its path says.
+  static func isPlainFolder(_ path: String) -> Bool {
+    var information = stat()
+    return lstat(path, &information) == 0 && information.st_mode & S_IFMT == S_IFDIR
+  }
+
   /// The value of an environment variable.
   static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 }

@@ -12,6 +12,12 @@ public enum Interruption {
         if Interruption.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
       }
     }
+    // A program started from a thread that blocks signals inherits the block.
+    var both = sigset_t()
+    sigemptyset(&both)
+    sigaddset(&both, SIGINT)
+    sigaddset(&both, SIGTERM)
+    pthread_sigmask(SIG_UNBLOCK, &both, nil)
     // A reader that goes away, such as `| head`, is an error of writing and not the end of the process.
     Glibc.signal(SIGPIPE, SIG_IGN)
   }

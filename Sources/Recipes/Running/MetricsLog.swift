@@ -23,6 +23,12 @@ final class MetricsLog {
 
   deinit { fclose(file) }
 
+  /// The log's entries; lines that are none, such as one cut short by a kill, are passed over.
+  static func entries(_ path: String) -> [JSON] {
+    guard Folder.exists(path), let text = try? TextFile.read(path) else { return [] }
+    return text.split(separator: "\n").compactMap { try? JSON(parsing: String($0)) }
+  }
+
   func append(_ entry: [String: JSON]) throws {
     guard fputs(JSON.object(entry).text() + "\n", file) >= 0, fflush(file) == 0 else {
       throw FileError(path, "cannot be written: \(String(cString: strerror(errno)))")

@@ -35,6 +35,12 @@ public func grouped(_ value: Int) -> String {
 /// Bytes as megabytes: `98.4 MB`.
 public func megabytes(_ bytes: Int) -> String { formatted("%.1f MB", Double(bytes) / 1e6) }
 
+/// A path as a person would type it here: without the working folder in front.
+public func displayed(_ path: String) -> String {
+  let here = RecipeText.workingFolder + "/"
+  return path.hasPrefix(here) && path.count > here.count ? String(path.dropFirst(here.count)) : path
+}
+
 private func padded(_ value: Int) -> String { value < 10 ? "0\(value)" : "\(value)" }
 
 func formatted(_ format: String, _ value: Double) -> String {

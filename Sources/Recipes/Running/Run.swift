@@ -18,6 +18,7 @@ public final class Run {
   private var best = Double.infinity
   private var evaluationsSinceBest = 0
   private var firstLoss: Double?, lastEvaluation: Double?
+  private var recentLosses: [Double] = []
   private var tokensSeen = 0, secondsTraining = 0.0
 
   /// What a run tells as it goes.
@@ -38,20 +39,34 @@ public final class Run {
     case unfaithful
   }
 
-  /// A run of `recipe` that begins, or goes on where its folder's newest checkpoint left off.
+  /// How a run stands to what its folder holds already.
+  public enum Start: Sendable {
+    /// It begins; an unfinished run in its folder is left alone, and is an error.
+    case afresh
+    /// It begins, whatever is there.
+    case replacing
+    /// It goes on where the folder's newest checkpoint left off.
+    case resuming
+  }
+
+  /// A run of `recipe`.
   ///
   /// - Throws: when the recipe or a file it names is wrong; nothing of an earlier run has been touched then.
-  public init(_ recipe: Recipe, resuming: Bool, report: @escaping (RunEvent) -> Void) throws {
+  public init(_ recipe: Recipe, _ start: Start, report: @escaping (RunEvent) -> Void) throws {
     if let threads = recipe.train.threads { Parallel.threads = threads }
     self.report = report
-    folder = try RunFolder(recipe.outputDirectory.path)
-    if !resuming { folder.clear() }
+    if start == .afresh { try RunFolder.refuseUnfinished(recipe) }
     plan = try RunPlan(recipe)
+    folder = try RunFolder(recipe.outputDirectory.path)
+    if start != .resuming { folder.clear() }
     training = plan.start
-    if resuming { try restore() }
+    if start == .resuming { try restore() }
     try AtomicFile.write(
-      recipe.resolvedYAML(toolVersion: graftVersion, hashes: plan.hashes), to: folder.recipe)
-    if recipe.log.jsonl { log = try MetricsLog(folder.metrics, keepingThrough: training.step) }
+      plan.recipe.resolvedYAML(toolVersion: graftVersion, hashes: plan.hashes), to: folder.recipe)
+    // A run without a checkpoint begins again, with what it says before its first step.
+    if recipe.log.jsonl {
+      log = try MetricsLog(folder.metrics, keepingThrough: training.step > 0 ? training.step : -1)
+    }
   }
 
   /// The steps of the whole run.
@@ -70,6 +85,15 @@ public final class Run {
     }
     best = state["best"]?.double ?? .infinity
     evaluationsSinceBest = state["evaluations_since_best"]?.int ?? 0
+    recentLosses = state["recent_losses"]?.array?.compactMap(\.double) ?? []
+    for entry in MetricsLog.entries(folder.metrics) {
+      guard let step = entry["step"]?.int, step <= training.step else { continue }
+      if let loss = entry["loss"]?.double {
+        plot.add(training: loss, at: step)
+        firstLoss = firstLoss ?? loss
+      }
+      if let loss = entry["eval_loss"]?.double { plot.add(heldOut: loss, at: step) }
+    }
     say("resuming after step \(training.step) of \(training.totalSteps)")
   }
 
@@ -78,6 +102,11 @@ public final class Run {
   /// - Throws: a ``TrainingError`` when it cannot go on, a ``FileError`` when something cannot be written.
   public func callAsFunction() throws -> Outcome {
     for line in RunHeader(plan, training).lines { say(line) }
+    if training.step < training.totalSteps {
+      let forecast = RunForecast(training, limitGB: plan.recipe.train.memoryLimitGB)
+      say(forecast.line)
+      try forecast.check()
+    }
     let started = secondsNow()
     if training.step == 0 {
       if plan.recipe.eval.atStart { try evaluate() }
@@ -86,8 +115,8 @@ public final class Run {
     if let signal = try train() {
       let path = folder.checkpoint(training.step)
       try saveCheckpoint()
-      say("interrupted after step \(training.step); everything needed to go on is in \(path)")
-      say("next: graft resume \(folder.path)")
+      say("interrupted after step \(training.step); everything needed to go on is in \(displayed(path))")
+      say("next: graft resume \(displayed(folder.path))")
       return .interrupted(signal: signal, checkpoint: path)
     }
     return try finish(started: started)
@@ -116,10 +145,12 @@ public final class Run {
       if step.wasSkipped { say("step \(step.step) skipped: its loss or gradient is not finite") }
       try checkMemory()
       let isLast = step.step == training.totalSteps
-      if let every = recipe.eval.everySteps, step.step % every == 0, !isLast {
-        try evaluate()
+      recentLosses.append(step.loss)
+      if step.step % (recipe.eval.everySteps ?? training.stepsPerEpoch) == 0, !isLast {
+        if recipe.eval.everySteps != nil { try evaluate() }
+        judgeTrainingLoss()
         if shouldStopEarly {
-          say("stopping early: no better held-out loss in \(evaluationsSinceBest) evaluations")
+          say("stopping early: no better loss in \(evaluationsSinceBest) evaluations")
           break
         }
       }
@@ -142,6 +173,16 @@ public final class Run {
     return evaluationsSinceBest >= rule.patience
   }
 
+  /// Where early stopping watches the training loss: whether its mean since the last look is the best so far.
+  private func judgeTrainingLoss() {
+    defer { recentLosses = [] }
+    guard let rule = plan.recipe.train.earlyStopping, rule.metric == .trainLoss, !recentLosses.isEmpty else { return }
+    let mean = recentLosses.reduce(0, +) / Double(recentLosses.count)
+    if mean < best - rule.minDelta { (best, evaluationsSinceBest) = (mean, 0) } else { evaluationsSinceBest += 1 }
+  }
+
+  private var watchesTraining: Bool { plan.recipe.train.earlyStopping?.metric == .trainLoss }
+
   /// Judges the model on the held-out examples and keeps it if it is the best so far.
   @discardableResult
   private func evaluate() throws -> Double? {
@@ -153,6 +194,7 @@ public final class Run {
     let perplexity = number(exponential(loss))
     say("held out after step \(training.step): loss \(number(loss)), perplexity \(perplexity) over \(tokens) tokens")
     try log?.append(["step": .integer(training.step), "eval_loss": loss.isFinite ? .number(loss) : .null])
+    guard !watchesTraining else { return loss }
     if loss < best - (plan.recipe.train.earlyStopping?.minDelta ?? 0) {
       (best, evaluationsSinceBest) = (loss, 0)
       if plan.recipe.save.keepBest && training.step > 0 && hasAdapter { try saveAdapter(folder.best) }
@@ -177,6 +219,7 @@ public final class Run {
     let extra: [String: JSON] = [
       "sha256": .object(plan.hashes.mapValues(JSON.string)), "best": best.isFinite ? .number(best) : .null,
       "evaluations_since_best": .integer(evaluationsSinceBest), "graft_version": .string(graftVersion),
+      "recent_losses": .array(watchesTraining ? recentLosses.map(JSON.number) : []),
     ]
     try TrainingCheckpoint.save(training, extra: extra, to: folder.checkpoint(training.step))
     folder.keepLast(plan.recipe.save.keepLast)
@@ -215,11 +258,11 @@ public final class Run {
     say(
       "done: \(training.step) steps in \(duration(secondsNow() - started)), \(number(speed)) tokens/s, peak memory \(megabytes(ProcessMemory.peak))"
     )
-    if best.isFinite { say("best held-out loss \(number(best)) (perplexity \(number(exponential(best))))") }
+    if best.isFinite && !watchesTraining { say("best held-out loss \(number(best)) (perplexity \(number(exponential(best))))") }
     let written = (hasAdapter ? [folder.adapter] : []) + results.paths + [folder.recipe, folder.report]
-    for path in written { say("wrote \(path)") }
+    for path in written { say("wrote \(displayed(path))") }
     if hasAdapter, let base = plan.recipe.model.path?.raw {
-      say("next: graft generate \(base) --adapter \(folder.adapter) --prompt \"…\"")
+      say("next: graft generate \(base) --adapter \(displayed(folder.adapter)) --prompt \"…\"")
     }
     return results.merge.map(\.holds) ?? true ? .complete : .unfaithful
   }

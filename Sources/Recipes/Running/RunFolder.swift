@@ -26,9 +26,28 @@ public final class RunFolder: Sendable {
       close(lock)
       throw FileError(path, "is in use by another run", remedy: "wait for it, or choose another output_dir")
     }
+    // What a killed run had begun to write.
+    for folder in [path, path + "/checkpoints"] {
+      for name in Folder.names(in: folder) where name.contains(".partial-") { Folder.remove(folder + "/" + name) }
+    }
   }
 
   deinit { close(lock) }
+
+  /// Refuses to begin where an unfinished run could be gone on with.
+  ///
+  /// - Throws: a ``RecipeError`` that says both ways out.
+  static func refuseUnfinished(_ recipe: Recipe) throws {
+    let path = recipe.outputDirectory.path
+    let steps = steps(in: path)
+    guard let newest = steps.last, !Folder.exists(path + "/report.json") else { return }
+    throw RecipeError(
+      [
+        recipe.problem(
+          "output_dir", "'\(displayed(path))' holds an unfinished run, saved after step \(newest)",
+          hint: "graft resume \(displayed(path)) goes on with it; --overwrite begins anew")
+      ], path: recipe.origin)
+  }
 
   /// The adapter the run ends with.
   public var adapter: String { path + "/adapter" }
@@ -48,7 +67,9 @@ public final class RunFolder: Sendable {
   }
 
   /// The steps of the checkpoints that are there, in order.
-  public var checkpoints: [Int] {
+  public var checkpoints: [Int] { Self.steps(in: path) }
+
+  private static func steps(in path: String) -> [Int] {
     Folder.names(in: path + "/checkpoints").compactMap { name in
       name.hasPrefix("step-") ? Int(name.dropFirst(5)) : nil
     }.sorted()
@@ -61,7 +82,7 @@ public final class RunFolder: Sendable {
 
   /// Removes what an earlier run left, so that nothing of it is taken for this one's.
   public func clear() {
-    for name in ["adapter", "best", "checkpoints", "metrics.jsonl", "report.json", "loss.svg", "initial"] {
+    for name in ["adapter", "best", "checkpoints", "metrics.jsonl", "report.json", "loss.svg"] {
       Folder.remove(path + "/" + name)
     }
   }

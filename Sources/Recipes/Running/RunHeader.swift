@@ -8,13 +8,13 @@ struct RunHeader {
   init(_ plan: RunPlan, _ training: TrainingRun) {
     let recipe = plan.recipe, settings = plan.settings
     let packings = plan.model.packings.map { "\($0.matrices) \($0.name)" }.joined(separator: ", ")
-    let total = plan.model.parameterCount
+    let total = plan.weightCount
     let trainable = training.model.trainableParameters.reduce(0) { $0 + $1.value.count }
     let matches = plan.report.matches.map { "\($0.entry) (\($0.count))" }.joined(separator: ", ")
     let adapter = plan.configuration.plan
     var lines = [
       "graft \(graftVersion)   \(recipe.name)   seed \(recipe.seed)   \(Parallel.threads) threads",
-      "model     \(plan.model.checkpoint.path) (\(plan.model.checkpoint.architecture)), \(grouped(total)) weights: \(packings)",
+      "model     \(displayed(plan.model.checkpoint.path)) (\(plan.model.checkpoint.architecture)), \(grouped(total)) weights: \(packings)",
       "adapter   \(adapter.method) on \(plan.report.sites.count) layers: \(matches)",
     ]
     if adapter.method != "full" {
@@ -25,14 +25,15 @@ struct RunHeader {
     lines.append(
       "          \(grouped(trainable)) trainable numbers, \(percent(Double(trainable) / Double(max(1, total)))) of the model"
     )
-    lines.append("data      \(plan.data.report.description)")
+    lines.append("data      \(plan.data.report.description), at most \(recipe.data.maxSequenceLength) a row")
     if let heldOut = plan.data.heldOutReport { lines.append("held out  \(heldOut.description)") }
     let window = settings.batchSize * settings.accumulation
     lines.append(
       "training  \(settings.schedule.total) steps of \(window) examples (\(settings.batchSize) × \(settings.accumulation)), \(number(Double(settings.schedule.total) / Double(training.stepsPerEpoch))) epochs, \(recipe.train.optimizer.rawValue), learning rate \(number(settings.learningRate)) \(settings.schedule.shape.rawValue), warm-up \(settings.schedule.warmup) steps"
     )
     lines.append(
-      "output    \(recipe.outputDirectory.path)   (after an interruption: graft resume \(recipe.outputDirectory.path))")
+      "output    \(displayed(recipe.outputDirectory.path))   (after an interruption: graft resume \(displayed(recipe.outputDirectory.path)))"
+    )
     self.lines = lines
   }
 }

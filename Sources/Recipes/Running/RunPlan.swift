@@ -22,16 +22,28 @@ public struct RunPlan: Sendable {
   public let settings: TrainingSettings
   /// The digest of the base as it lies on disk.
   public let baseDigest: String
+  /// The numbers of all weights of the base.
+  public let weightCount: Int
 
   /// Opens what `recipe` names.
   ///
+  /// - Parameter scratch: where a model that starts from nothing is made; the run's own folder unless given.
   /// - Throws: a ``RecipeError`` for what the recipe asks in vain, a ``FileError`` for what a file gets wrong.
-  public init(_ recipe: Recipe) throws {
-    self.recipe = recipe
+  public init(_ recipe: Recipe, scratch: String? = nil) throws {
     try Self.check(recipe)
-    let path = try Self.basePath(recipe)
+    let path =
+      try recipe.model.initial.map {
+        try InitialModel(shape: $0, seed: recipe.seed).write(to: (scratch ?? recipe.outputDirectory.path) + "/initial")
+      } ?? recipe.model.path?.path ?? ""
     var model = try LoadedModel(path, chatTemplate: recipe.model.chatTemplate?.path)
     baseDigest = try Fingerprint.model(model.checkpoint)
+    weightCount = model.parameterCount
+    var recipe = recipe
+    // A default must fit; what was asked for and does not is an error, told where the data are read.
+    if recipe.origin(of: "data.max_seq_len") == .default {
+      recipe.data.maxSequenceLength = min(recipe.data.maxSequenceLength, model.network.contextLength)
+    }
+    self.recipe = recipe
     if let packing = try Self.packing(recipe) { try model.pack(as: packing, except: recipe.quantization?.skip ?? []) }
     let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
     var configuration = PEFTConfiguration(Self.graftPlan(recipe.adapter), baseModel: recipe.model.path?.raw)
@@ -80,40 +92,6 @@ public struct RunPlan: Sendable {
       }
     }
     if !problems.isEmpty { throw RecipeError(problems, path: recipe.origin) }
-  }
-
-  /// The base model; one that starts from nothing is made first, beside the run's other files.
-  private static func basePath(_ recipe: Recipe) throws -> String {
-    guard let initial = recipe.model.initial else { return recipe.model.path?.path ?? "" }
-    let folder = recipe.outputDirectory.path + "/initial"
-    if Folder.exists(folder + "/model.safetensors") { return folder }
-    let tokenizer = initial.tokenizer.path
-    let names = ["tokenizer.json", "tokenizer_config.json"]
-    let source =
-      Folder.isFolder(tokenizer)
-      ? tokenizer
-      : String(tokenizer.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(separator: "/"))
-    let vocabulary = try Tokenizer.read(source + "/tokenizer.json").vocabularySize
-    let json = JSON.object([
-      "architectures": .array([.string("LlamaForCausalLM")]), "model_type": .string("llama"),
-      "vocab_size": .integer(vocabulary), "hidden_size": .integer(initial.hiddenSize),
-      "intermediate_size": .integer(initial.intermediateSize), "num_hidden_layers": .integer(initial.hiddenLayers),
-      "num_attention_heads": .integer(initial.attentionHeads), "num_key_value_heads": .integer(initial.keyValueHeads),
-      "max_position_embeddings": .integer(initial.maxPositionEmbeddings),
-      "rms_norm_eps": .number(initial.rmsNormEpsilon),
-      "rope_theta": .number(initial.ropeTheta), "tie_word_embeddings": .bool(initial.tieWordEmbeddings),
-      "hidden_act": .string("silu"), "torch_dtype": .string("float32"),
-    ])
-    let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))["model"]
-    let network = try Llama(LlamaConfiguration(json: json, path: "model.init"), from: RandomWeights(random))
-    try Folder.create(folder)
-    for name in names where Folder.exists(source + "/" + name) {
-      try AtomicFile.write(try TextFile.read(source + "/" + name), to: folder + "/" + name)
-    }
-    try AtomicFile.write(json.text(pretty: true) + "\n", to: folder + "/config.json")
-    try Safetensors.write(
-      ModelFolderExport.tensors(of: network), metadata: ["format": "pt"], to: folder + "/model.safetensors")
-    return folder
   }
 
   /// The packing the recipe's `quantization` section asks for.
@@ -187,7 +165,15 @@ public struct RunPlan: Sendable {
   }
 
   /// What a run prints before its first step.
-  public var header: [String] { RunHeader(self, start).lines }
+  ///
+  /// - Throws: a ``TrainingError`` when the run would take more memory than it may.
+  public func headerAndForecast() throws -> [String] {
+    if let threads = recipe.train.threads { Parallel.threads = threads }
+    let run = start
+    let forecast = RunForecast(run, limitGB: recipe.train.memoryLimitGB)
+    try forecast.check()
+    return RunHeader(self, run).lines + [forecast.line]
+  }
 
   /// Steps between checkpoints: as asked, or a tenth of the run.
   var stepsBetweenSaves: Int { recipe.save.everySteps ?? max(10, settings.schedule.total / 10) }

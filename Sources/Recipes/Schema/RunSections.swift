@@ -52,6 +52,8 @@ extension Recipe {
     case sharegpt
     /// `text`.
     case text
+    /// `input_ids`, and perhaps `labels`: tokens another program has made.
+    case ids
   }
 
   /// Which tokens are learnt.

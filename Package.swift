@@ -16,7 +16,8 @@ let package = Package(
     .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
   ],
   targets: [
-    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
+    .systemLibrary(
+      name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
     .target(name: "CKernels"),
     .target(name: "Autodiff", dependencies: ["COpenBLAS"]),
@@ -42,7 +43,8 @@ let package = Package(
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "Adapters", "Networks", "Files", "Text"]),
     .testTarget(name: "RecipesTests", dependencies: ["Recipes"]),
-    .testTarget(name: "GraftCommandTests", dependencies: ["graft"]),
+    .testTarget(name: "RealModelTests", dependencies: ["Recipes", "Networks", "Weights", "Files", "Autodiff"]),
+    .testTarget(name: "GraftCommandTests", dependencies: ["graft", "Files"]),
   ],
   swiftLanguageModes: [.v6]
 )

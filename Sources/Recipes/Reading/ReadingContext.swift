@@ -71,7 +71,8 @@ struct ReadingContext {
   static func normalized(_ path: String) -> String {
     var parts: [Substring] = []
     for part in path.split(separator: "/") where part != "." {
-      if part == "..", parts.last.map({ $0 != ".." }) ?? false, RecipeText.isPlainFolder("/" + parts.joined(separator: "/")) {
+      let above = "/" + parts.joined(separator: "/")
+      if part == "..", parts.last.map({ $0 != ".." }) ?? false, RecipeText.isPlainFolder(above) {
         parts.removeLast()
       } else {
         parts.append(part)

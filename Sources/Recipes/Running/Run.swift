@@ -258,7 +258,9 @@ public final class Run {
     say(
       "done: \(training.step) steps in \(duration(secondsNow() - started)), \(number(speed)) tokens/s, peak memory \(megabytes(ProcessMemory.peak))"
     )
-    if best.isFinite && !watchesTraining { say("best held-out loss \(number(best)) (perplexity \(number(exponential(best))))") }
+    if best.isFinite && !watchesTraining {
+      say("best held-out loss \(number(best)) (perplexity \(number(exponential(best))))")
+    }
     let written = (hasAdapter ? [folder.adapter] : []) + results.paths + [folder.recipe, folder.report]
     for path in written { say("wrote \(displayed(path))") }
     if hasAdapter, let base = plan.recipe.model.path?.raw {

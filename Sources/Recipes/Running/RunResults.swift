@@ -22,6 +22,7 @@ struct RunResults {
     let recipe = plan.recipe
     if let merge = recipe.merge, merge.format != .adapterOnly {
       var job = MergeJob(format: merge.format == .full ? .full : .requantize)
+      job.raise = try merge.raise.map(Packing.init(parsing:))
       job.bounds.maxDivergence = merge.verify.maxKL
       job.bounds.minAgreement = merge.verify.minTop1Agreement
       job.bounds.minSurvival = merge.verify.minSurvival

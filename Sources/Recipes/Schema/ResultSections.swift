@@ -61,6 +61,8 @@ extension Recipe {
     public var output = RecipePath("")
     /// What is written.
     public var format = MergeFormat.full
+    /// The packing of layers whose change their own packing would lose; nil to leave them as they are.
+    public var raise: String?
     /// When the merged model counts as equal to the adapted one.
     public var verify = Verification()
 

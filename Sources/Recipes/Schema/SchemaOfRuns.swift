@@ -94,6 +94,12 @@ extension Schema {
       default: "${output_dir}/merged"),
     Key("merge.format", \.merge.orNew.format, .choice, "what is written"),
     Key(
+      "merge.raise", \.merge.orNew.raise, Codec.name(of: "a packing, such as q8_0") { $0.packings }.optional,
+      "how layers are packed whose change their own packing would lose",
+      unless: { recipe in
+        recipe.merge?.format == .requantize ? nil : "belongs to format requantize; nothing is lost otherwise"
+      }),
+    Key(
       "merge.verify.prompts", \.merge.orNew.verify.prompts, Codec.path.optional,
       "rows to compare on; else those of eval"),
     Key(

@@ -54,17 +54,23 @@ public enum AdapterFolder {
   }
 
   /// Writes the trainable parameters of `model` and the configuration, each file whole or not at all.
+  ///
+  /// Each adapter is stored in the form its family says, for the base as it lies on disk.
   public static func save(_ model: any LanguageModel, _ configuration: PEFTConfiguration, to folder: String) throws {
     try Folder.create(folder)
-    try AtomicFile.write(
-      try configuration.json(path: folder).text(pretty: true) + "\n", to: folder + "/adapter_config.json")
-    try saveParameters(of: model, to: folder + "/adapter_model.safetensors")
+    var stored = configuration
+    if let family = Catalogue.linear.first(where: { $0.method == configuration.plan.method }) {
+      (stored.plan.method, stored.plan.settings) = family.stored(configuration.plan.settings)
+    }
+    try AtomicFile.write(stored.json.text(pretty: true) + "\n", to: folder + "/adapter_config.json")
+    try saveParameters(of: model.withStoredAdapters, to: folder + "/adapter_model.safetensors")
   }
 
   /// Writes the trainable parameters of `model` under PEFT's names.
   public static func saveParameters(of model: any LanguageModel, to path: String) throws {
     let adapted = model.adaptedLayers
-    let tensors = try model.trainableParameters.map { name, value in
+    let tensors = try model.trainableParameters.map { parameter in
+      let (name, value) = (parameter.name, parameter.value)
       guard value.isFinite else {
         throw FileError(path, at: "tensor '\(name)'", "would hold numbers that are not finite")
       }
@@ -83,6 +89,14 @@ public enum AdapterFolder {
 }
 
 extension LanguageModel {
+  /// The same with every adapter in the form in which it is stored.
+  var withStoredAdapters: any LanguageModel {
+    var copy = self
+    copy.forEachLinear { _, layer in layer.adapter = layer.adapter.map { $0.stored } }
+    copy.forEachBlock { _, block in block.adapter = block.adapter.map { settled($0) } }
+    return copy
+  }
+
   /// The names of the linear layers that carry an adapter of the literature.
   var adaptedLayers: Set<String> {
     var copy = self
@@ -93,3 +107,5 @@ extension LanguageModel {
     return names
   }
 }
+
+private func settled(_ adapter: some BlockAdapter) -> any BlockAdapter { adapter.settled }

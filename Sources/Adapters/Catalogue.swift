@@ -13,11 +13,23 @@ public enum Catalogue {
     LoRAEmbedding.self,
     FullEmbedding.self,
   ]
+  /// The families that change a convolution.
+  public static let convolution: [any Adapter<FrozenConvolution>.Type] = []
+  /// The families that stand beside or behind a residual branch.
+  public static let block: [any BlockAdapter.Type] = []
 
   /// The names recipes may use.
-  public static var methods: [String] { linear.map { $0.method } }
+  public static var methods: [String] {
+    var names: [String] = []
+    for name in linear.map({ $0.method }) + convolution.map({ $0.method }) + block.map({ $0.method })
+    where !names.contains(name) { names.append(name) }
+    return names
+  }
   /// Each family's recipe keys besides the common ones.
   public static var options: [String: [String]] {
-    Dictionary(uniqueKeysWithValues: linear.map { ($0.method, $0.options) })
+    let all =
+      linear.map { ($0.method, $0.options) } + convolution.map { ($0.method, $0.options) }
+      + block.map { ($0.method, $0.options) }
+    return Dictionary(all) { $0 + $1 }
   }
 }

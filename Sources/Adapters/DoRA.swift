@@ -29,7 +29,7 @@ public struct DoRA: Adapter {
   /// A fresh adapter, which changes nothing.
   public init(on base: inout FrozenLinear, _ configuration: LoRA.Configuration, _ setup: Setup) {
     lora = LoRA(on: &base, configuration, setup)
-    magnitude = Parameter(Self.rowNorms(base.weight.unpacked()))
+    magnitude = Parameter(Self.rowNorms(base.weight.unpacked()), role: .magnitude)
   }
 
   /// The layer's output with changed directions and magnitudes.

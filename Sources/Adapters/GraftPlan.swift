@@ -82,9 +82,11 @@ public struct GraftReport: Sendable {
   public var sites: [String]
   /// How many layers each entry of a list of targets matched; one row for the other kinds of target.
   public var matches: [(entry: String, count: Int)]
+  /// The channels a family chose a site, where it chooses any.
+  public var channels: [String: [Int]]
 
   /// A report of what was found.
-  public init(sites: [String], matches: [(entry: String, count: Int)]) {
-    (self.sites, self.matches) = (sites, matches)
+  public init(sites: [String], matches: [(entry: String, count: Int)], channels: [String: [Int]] = [:]) {
+    (self.sites, self.matches, self.channels) = (sites, matches, channels)
   }
 }

@@ -5,39 +5,51 @@ import Networks
 extension LanguageModel {
   /// Puts a fresh adapter of the plan's family on every layer the plan names, and lets what else it names learn.
   ///
-  /// Everything else is frozen. Initial numbers derive from `random` and each layer's name.
+  /// Everything else is frozen. Initial numbers derive from `random` and each layer's name. `statistics` hold what was
+  /// measured of the layers' inputs, for families that ask for it.
   ///
   /// - Throws: a ``GraftError`` for an entry that matches nothing, with the nearest name; what the family refuses.
   @discardableResult
-  public mutating func graft(_ plan: GraftPlan, random: RandomKey) throws -> GraftReport {
-    guard let family = Catalogue.linear.first(where: { $0.method == plan.method }) else {
+  public mutating func graft(
+    _ plan: GraftPlan, random: RandomKey, statistics: [String: SiteStatistics] = [:]
+  ) throws -> GraftReport {
+    guard Catalogue.methods.contains(plan.method) else {
       throw GraftError("adapter type '\(plan.method)' is not one of \(Catalogue.methods.joined(separator: ", "))")
     }
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
-    var failure: (any Error)?
-    forEachLinear { name, layer in
-      guard failure == nil else { return }
-      do {
+    let grafter = Grafter(plan.settings, random, statistics)
+    var settings = plan.settings
+    if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
+      let sites = Set(choice.linears)
+      settings.channels = try self.channels(of: family, on: sites, grafter)
+      let chosen = grafter.with(settings)
+      try forEachLinear(throwing: { name, layer in
         if choice.saved.contains(name) {
-          try put(Full.self, on: &layer, name, plan.settings, random)
-        } else if choice.linears.contains(name) {
-          try put(family, on: &layer, name, plan.settings, random)
+          try chosen.put(Full.self, on: &layer, name)
+        } else if sites.contains(name) {
+          try chosen.put(family, on: &layer, name)
         }
-      } catch { failure = error }
+      })
     }
     let tableFamily = Catalogue.embedding.first { $0.method == plan.method }
-    forEachEmbedding { name, table in
-      guard failure == nil else { return }
-      do {
-        if choice.saved.contains(name) {
-          try put(FullEmbedding.self, on: &table, name, plan.settings, random)
-        } else if choice.embeddings.contains(name), let tableFamily {
-          try put(tableFamily, on: &table, name, plan.settings, random)
-        }
-      } catch { failure = error }
+    try forEachEmbedding(throwing: { name, table in
+      if choice.saved.contains(name) {
+        try grafter.put(FullEmbedding.self, on: &table, name)
+      } else if choice.embeddings.contains(name), let tableFamily {
+        try grafter.put(tableFamily, on: &table, name)
+      }
+    })
+    if let family = Catalogue.block.first(where: { $0.method == plan.method }) {
+      try forEachBlock(throwing: { name, block in
+        if choice.blocks.contains(name) { try grafter.put(family, on: &block, name) }
+      })
     }
-    if let failure { throw failure }
+    if let family = Catalogue.convolution.first(where: { $0.method == plan.method }) {
+      try forEachConvolution(throwing: { name, layer in
+        if choice.convolutions.contains(name) { try grafter.put(family, on: &layer, name) }
+      })
+    }
     let sites = Set(choice.linears)
     forEachParameter { name, parameter in
       if choice.learnsAll || choice.saved.contains(where: { name.hasPrefix($0 + ".") || name == $0 }) {
@@ -47,7 +59,25 @@ extension LanguageModel {
         if plan.bias == .all || (plan.bias == .adapted && sites.contains(owner)) { parameter.isTrainable = true }
       }
     }
-    return GraftReport(sites: choice.linears + choice.embeddings, matches: choice.matches)
+    return GraftReport(
+      sites: choice.linears + choice.embeddings + choice.blocks + choice.convolutions, matches: choice.matches,
+      channels: settings.channels)
+  }
+
+  /// What the family's plan chooses over all sites, unless the settings name it already.
+  private func channels<A: Adapter<FrozenLinear>>(
+    of family: A.Type, on names: Set<String>, _ grafter: Grafter
+  ) throws -> [String: [Int]] {
+    guard grafter.settings.channels.isEmpty else { return grafter.settings.channels }
+    var copy = self
+    var sites: [Site<FrozenLinear>] = []
+    let units = channelUnits
+    copy.forEachLinear { name, layer in
+      guard names.contains(name) else { return }
+      let unit = units.first { name.hasSuffix($0.key) }?.value ?? 1
+      sites.append(Site(name: name, base: layer.base, statistics: grafter.statistics[name], unit: unit))
+    }
+    return try A.plan(sites, grafter.settings, random: grafter.random)
   }
 
   private func choose(_ plan: GraftPlan) throws -> Choice {
@@ -70,6 +100,9 @@ extension LanguageModel {
       choice.saved.formUnion(modules)
     }
     let wanted = try blocks(plan.layers, linears)
+    if Catalogue.block.contains(where: { $0.method == plan.method }) {
+      return try chooseBlocks(plan, wanted, choice)
+    }
     func isChosen(_ name: String) throws -> Bool {
       guard try plan.targets.matches(name), !choice.saved.contains(name) else { return false }
       if let excluded = plan.excluded, try excluded.matches(name) { return false }
@@ -92,6 +125,24 @@ extension LanguageModel {
       let names = linears.prefix(7).joined(separator: ", ")
       throw GraftError("the targets match none of the model's \(linears.count) linear layers (\(names), …)")
     }
+    return choice
+  }
+
+  /// A family of blocks stands around feed-forward branches, unless the targets name others.
+  private func chooseBlocks(_ plan: GraftPlan, _ wanted: Set<Int>?, _ choice: Choice) throws -> Choice {
+    var choice = choice, copy = self
+    var names: [String] = []
+    copy.forEachBlock { name, _ in names.append(name) }
+    choice.blocks = try names.filter { name in
+      let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : try plan.targets.matches(name)
+      return isNamed && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
+    }
+    guard !choice.blocks.isEmpty else {
+      throw GraftError(
+        "adapter type '\(plan.method)' stands around whole branches, and the targets name none of the model's \(names.count) (\(names.prefix(4).joined(separator: ", ")), …)"
+      )
+    }
+    choice.matches = [(plan.targets == .allLinear ? "mlp" : "branches", choice.blocks.count)]
     return choice
   }
 
@@ -134,6 +185,7 @@ extension LanguageModel {
 private struct Choice {
   var linears: [String] = []
   var embeddings: [String] = []
+  var blocks: [String] = [], convolutions: [String] = []
   var saved: Set<String> = []
   var learnsAll = false
   var matches: [(entry: String, count: Int)] = []
@@ -147,18 +199,83 @@ private func moduleName(_ parameter: String) -> String {
   parameter.split(separator: ".").dropLast().joined(separator: ".")
 }
 
-private func put<A: Adapter<FrozenLinear>>(
-  _ family: A.Type, on layer: inout AdaptedLinear, _ name: String, _ settings: AdapterSettings, _ random: RandomKey
-) throws {
-  let setup = Setup(site: name, random: random)
-  layer.adapter = try A(on: &layer.base, A.configuration(settings, at: name), setup)
+/// Starts adapters on layers, all by the same settings.
+private struct Grafter {
+  var settings: AdapterSettings
+  let random: RandomKey
+  let statistics: [String: SiteStatistics]
+
+  init(_ settings: AdapterSettings, _ random: RandomKey, _ statistics: [String: SiteStatistics]) {
+    (self.settings, self.random, self.statistics) = (settings, random, statistics)
+  }
+
+  func with(_ settings: AdapterSettings) -> Grafter { Grafter(settings, random, statistics) }
+
+  private func setup(_ name: String) -> Setup {
+    Setup(
+      site: name, random: random, statistics: statistics[name], channels: settings.channels[name],
+      tasks: max(1, settings.tasks.count))
+  }
+
+  func put<A: Adapter<FrozenLinear>>(_ family: A.Type, on layer: inout AdaptedLinear, _ name: String) throws {
+    layer.adapter = try A(on: &layer.base, A.configuration(settings, at: name), setup(name))
+  }
+
+  func put<A: EmbeddingAdapter>(_ family: A.Type, on table: inout AdaptedEmbedding, _ name: String) throws {
+    table.adapter = try A(on: &table.base, A.configuration(settings, at: name), setup(name))
+  }
+
+  func put<A: Adapter<FrozenConvolution>>(
+    _ family: A.Type, on layer: inout AdaptedConvolution, _ name: String
+  ) throws {
+    layer.adapter = try A(on: &layer.base, A.configuration(settings, at: name), setup(name))
+  }
+
+  func put<A: BlockAdapter>(_ family: A.Type, on block: inout AdaptedBlock, _ name: String) throws {
+    block.adapter = try A(width: block.width, A.configuration(settings, at: name), setup(name))
+  }
 }
 
-private func put<A: EmbeddingAdapter>(
-  _ family: A.Type, on table: inout AdaptedEmbedding, _ name: String, _ settings: AdapterSettings, _ random: RandomKey
-) throws {
-  let setup = Setup(site: name, random: random)
-  table.adapter = try A(on: &table.base, A.configuration(settings, at: name), setup)
+extension Module {
+  /// Calls `body` with every adaptable linear layer, until it throws.
+  mutating func forEachLinear(throwing body: (String, inout AdaptedLinear) throws -> Void) throws {
+    var failure: (any Error)?
+    forEachLinear { name, layer in
+      guard failure == nil else { return }
+      do { try body(name, &layer) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// The same for embeddings.
+  mutating func forEachEmbedding(throwing body: (String, inout AdaptedEmbedding) throws -> Void) throws {
+    var failure: (any Error)?
+    forEachEmbedding { name, table in
+      guard failure == nil else { return }
+      do { try body(name, &table) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// The same for residual branches.
+  mutating func forEachBlock(throwing body: (String, inout AdaptedBlock) throws -> Void) throws {
+    var failure: (any Error)?
+    forEachBlock { name, block in
+      guard failure == nil else { return }
+      do { try body(name, &block) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// The same for convolutions.
+  mutating func forEachConvolution(throwing body: (String, inout AdaptedConvolution) throws -> Void) throws {
+    var failure: (any Error)?
+    forEachConvolution { name, layer in
+      guard failure == nil else { return }
+      do { try body(name, &layer) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
 }
 
 extension Module {
@@ -167,6 +284,7 @@ extension Module {
     var copy = self
     copy.forEachLinear { _, linear in linear = linear.merged(context) }
     copy.forEachEmbedding { _, table in table = table.merged(context) }
+    copy.forEachConvolution { _, layer in layer = layer.merged(context) }
     return copy
   }
 }

@@ -57,9 +57,9 @@ public struct LoRA: Adapter {
   /// A fresh adapter, which changes nothing.
   public init(on base: inout FrozenLinear, _ configuration: Configuration, _ setup: Setup) {
     let r = configuration.rank
-    a = Parameter(Self.start(configuration, fanIn: base.inputs, from: setup.random["lora_A"]))
-    b = Parameter(.zeros([base.outputs, r]))
-    bias = configuration.hasBias ? Parameter(.zeros([base.outputs])) : nil
+    a = Parameter(Self.start(configuration, fanIn: base.inputs, from: setup.random["lora_A"]), role: .factorA)
+    b = Parameter(.zeros([base.outputs, r]), role: .factorB)
+    bias = configuration.hasBias ? Parameter(.zeros([base.outputs]), role: .bias) : nil
     (scale, dropout, site) = (configuration.scale, configuration.dropout, setup.site)
   }
 

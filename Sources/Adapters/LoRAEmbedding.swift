@@ -24,8 +24,9 @@ public struct LoRAEmbedding: EmbeddingAdapter {
 
   /// A fresh adapter, which changes nothing.
   public init(on base: inout FrozenEmbedding, _ configuration: LoRA.Configuration, _ setup: Setup) {
-    a = Parameter(.zeros([configuration.rank, base.weight.rows]))
-    b = Parameter(.normal([base.weight.columns, configuration.rank], from: setup.random["lora_embedding_B"]))
+    a = Parameter(.zeros([configuration.rank, base.weight.rows]), role: .factorA)
+    b = Parameter(
+      .normal([base.weight.columns, configuration.rank], from: setup.random["lora_embedding_B"]), role: .factorB)
     scale = configuration.scale
   }
 

@@ -21,8 +21,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
     guard let object = json.object else { throw FileError(path, "is no JSON object") }
     let reader = Reader(object: object, path: path)
     let type = object["peft_type"]?.string ?? ""
-    guard type.uppercased() == "LORA" else {
-      throw FileError(path, at: "key 'peft_type'", "'\(type)' is not supported; expected LORA")
+    guard type.uppercased() == "LORA" || Catalogue.methods.contains(type.lowercased()) else {
+      let known = Catalogue.methods.map { $0.uppercased() }.joined(separator: ", ")
+      throw FileError(path, at: "key 'peft_type'", "'\(type)' is not supported; expected one of \(known)")
     }
     for key in Self.refused where reader.isSet(key) {
       throw FileError(path, at: "key '\(key)'", "is set, but not supported; the adapter would compute something else")
@@ -49,11 +50,18 @@ public struct PEFTConfiguration: Sendable, Equatable {
     guard let targets = try reader.targets("target_modules") else {
       throw FileError(path, at: "key 'target_modules'", "missing; expected names, a regular expression or all-linear")
     }
+    if let own = object["graft"] {
+      settings.options = (own["options"]?.object ?? [:]).compactMapValues(\.string)
+      settings.tasks = own["tasks"]?.array?.compactMap(\.string) ?? []
+      settings.channels = (own["channels"]?.object ?? [:]).mapValues { $0.array?.compactMap(\.int) ?? [] }
+    }
     guard let bias = GraftPlan.Bias(rawValue: object["bias"]?.string ?? "none") else {
       throw FileError(path, at: "key 'bias'", "expected none, all or lora_only")
     }
+    let isLoRA = type.uppercased() == "LORA"
     plan = GraftPlan(
-      method: object["use_dora"]?.bool == true ? DoRA.method : LoRA.method, settings: settings, targets: targets,
+      method: isLoRA ? (object["use_dora"]?.bool == true ? DoRA.method : LoRA.method) : type.lowercased(),
+      settings: settings, targets: targets,
       bias: bias, modulesToSave: try reader.names("modules_to_save") ?? [])
     plan.excluded = try reader.targets("exclude_modules")
     if let layers = object["layers_to_transform"], !layers.isNull {
@@ -66,16 +74,19 @@ public struct PEFTConfiguration: Sendable, Equatable {
     rest = object.filter { !Self.written.contains($0.key) }
   }
 
-  /// The file's text.
-  ///
-  /// - Throws: when the plan has no form there.
-  public func json(path: String) throws -> JSON {
-    guard plan.method == LoRA.method || plan.method == DoRA.method else {
-      throw FileError(path, "PEFT has no form for an adapter of type '\(plan.method)'", remedy: "merge it instead")
-    }
+  /// The file's content.
+  public var json: JSON {
+    let isPEFT = plan.method == LoRA.method || plan.method == DoRA.method
     let settings = plan.settings
     var object = rest
-    object["peft_type"] = .string("LORA")
+    // A type PEFT does not know, so that it refuses to load a family as if it were plain LoRA.
+    object["peft_type"] = .string(isPEFT ? "LORA" : plan.method.uppercased())
+    if !isPEFT {
+      object["graft"] = .object([
+        "options": .object(settings.options.mapValues(JSON.string)), "tasks": .array(settings.tasks.map(JSON.string)),
+        "channels": .object(settings.channels.mapValues { .array($0.map(JSON.integer)) }),
+      ])
+    }
     object["task_type"] = rest["task_type"] ?? .string("CAUSAL_LM")
     object["inference_mode"] = .bool(true)
     object["base_model_name_or_path"] = baseModel.map(JSON.string) ?? .null
@@ -116,7 +127,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     "peft_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "lora_bias",
     "use_rslora",
     "use_dora", "rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "bias", "modules_to_save",
-    "init_lora_weights", "layers_to_transform",
+    "init_lora_weights", "layers_to_transform", "graft",
   ]
 
   private struct Reader {

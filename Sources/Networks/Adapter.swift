@@ -5,6 +5,8 @@ import Weights
 public struct Context: Sendable {
   /// Which of a sequence of tasks this is, for families that keep something a task.
   public var task: Int?
+  /// Where a batch mixes tasks: the task of each run of rows, in order. Empty where ``task`` holds for all.
+  public var taskRows: [(task: Int, rows: Range<Int>)] = []
   /// Where dropout draws from; nil outside training. A key of its own for every micro-batch.
   public var random: RandomKey?
   /// Whether each layer's activations are forgotten and computed again on the way back.
@@ -13,6 +15,16 @@ public struct Context: Sendable {
   /// A context; by default that of plain inference.
   public init(task: Int? = nil, random: RandomKey? = nil, recomputes: Bool = false) {
     (self.task, self.random, self.recomputes) = (task, random, recomputes)
+  }
+
+  /// The task of each run of `count` rows: what ``taskRows`` say, else ``task`` for all; stops without either.
+  public func tasks(ofRows count: Int) -> [(task: Int, rows: Range<Int>)] {
+    if let last = taskRows.last {
+      require(last.rows.upperBound == count, "tasks were named for \(last.rows.upperBound) rows of \(count)")
+      return taskRows
+    }
+    guard let task else { fatalError("an adapter that routes by task was run without one") }
+    return [(task, 0..<count)]
   }
 
   /// Whether this pass is one of training.
@@ -37,6 +49,8 @@ public struct Statistics: OptionSet, Sendable {
   public init(rawValue: Int) { self.rawValue = rawValue }
   /// `C = E[x xᵀ]`, `[inputs, inputs]`.
   public static let secondMoment = Statistics(rawValue: 1)
+  /// The mean magnitude and the mean square of each input channel.
+  public static let magnitudes = Statistics(rawValue: 2)
 }
 
 /// Everything an adapter is given when it starts on one layer.
@@ -45,12 +59,52 @@ public struct Setup: Sendable {
   public let site: String
   /// Numbers of this site alone, so that adding a target leaves the others' start as it was.
   public let random: RandomKey
-  /// Present when the family's ``Adapter/statistics`` asked for it.
-  public var secondMoment: Tensor?
+  /// What was measured of the site's input when the family's ``Adapter/statistics`` asked for it.
+  public var statistics: SiteStatistics?
+  /// The channels the family's ``Adapter/plan(_:_:random:)`` chose here.
+  public var channels: [Int]?
+  /// The number of tasks, for families that keep something a task.
+  public var tasks: Int
 
   /// The setup of one site of a run whose initialisation draws from `random`.
-  public init(site: String, random: RandomKey, secondMoment: Tensor? = nil) {
-    (self.site, self.random, self.secondMoment) = (site, random[site], secondMoment)
+  public init(
+    site: String, random: RandomKey, statistics: SiteStatistics? = nil, channels: [Int]? = nil, tasks: Int = 1
+  ) {
+    (self.site, self.random) = (site, random[site])
+    (self.statistics, self.channels, self.tasks) = (statistics, channels, tasks)
+  }
+}
+
+/// What was measured of one layer's input on calibration data, padding left out.
+public struct SiteStatistics: Sendable {
+  /// `C = Σ x xᵀ / rows`, `[inputs, inputs]`; nil where only the diagonal's kin was asked for.
+  public var secondMoment: Tensor?
+  /// The mean of |xⱼ| and of xⱼ² a channel, `[inputs]`.
+  public var meanMagnitude: Tensor, meanSquare: Tensor
+  /// The rows measured.
+  public var rows: Int
+
+  /// Statistics of `rows` rows.
+  public init(secondMoment: Tensor? = nil, meanMagnitude: Tensor, meanSquare: Tensor, rows: Int) {
+    (self.secondMoment, self.meanMagnitude) = (secondMoment, meanMagnitude)
+    (self.meanSquare, self.rows) = (meanSquare, rows)
+  }
+}
+
+/// One layer as a family sees it that plans over many at once.
+public struct Site<Base: FrozenLayer>: Sendable {
+  /// The layer's name in the model.
+  public let name: String
+  /// The layer.
+  public let base: Base
+  /// What was measured of its input.
+  public let statistics: SiteStatistics?
+  /// Channels that belong together and are chosen or left together, such as a head's; 1 where each stands alone.
+  public let unit: Int
+
+  /// A site.
+  public init(name: String, base: Base, statistics: SiteStatistics? = nil, unit: Int = 1) {
+    (self.name, self.base, self.statistics, self.unit) = (name, base, statistics, unit)
   }
 }
 
@@ -74,6 +128,21 @@ public struct AdapterSettings: Sendable, Equatable {
   public var alphaPattern: [String: Double] = [:]
   /// A family's own keys, as they were written.
   public var options: [String: String] = [:]
+  /// The names of the tasks, for families that keep something a task.
+  public var tasks: [String] = []
+  /// The channels that were chosen for each site; empty until a family's plan has chosen.
+  public var channels: [String: [Int]] = [:]
+
+  /// The value of a family's own key, read by `convert`; `standard` where it was not given.
+  ///
+  /// - Throws: when the text is none that `convert` takes; `expected` says what it should be.
+  public func option<Value>(
+    _ key: String, _ standard: Value, expected: String, _ convert: (String) -> Value?
+  ) throws -> Value {
+    guard let text = options[key] else { return standard }
+    guard let value = convert(text) else { throw AdapterOptionError(key: key, text: text, expected: expected) }
+    return value
+  }
 
   /// Settings with the given rank and α.
   public init(rank: Int = 8, alpha: Double = 8) { (self.rank, self.alpha) = (rank, alpha) }
@@ -97,6 +166,16 @@ public struct AdapterSettings: Sendable, Equatable {
   }
 }
 
+/// A family's own recipe key with a value that means nothing to it.
+public struct AdapterOptionError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The key, and the text it was given.
+  public let key: String, text: String
+  /// What it should be.
+  public let expected: String
+  /// The sentence.
+  public var description: String { "adapter.\(key) '\(text)' is not \(expected)" }
+}
+
 /// A small trainable change to one frozen layer.
 ///
 /// A conforming type is one family of the literature in one file: how it starts, what it computes, and how it folds
@@ -112,11 +191,13 @@ public protocol Adapter<Base>: Module {
   /// Whether an adapter so configured can fold; asked before training, so a recipe fails early.
   static func merging(_ configuration: Configuration) -> Merging
   /// What to measure on calibration data first; nothing, for most.
-  static var statistics: Statistics { get }
+  static func statistics(_ settings: AdapterSettings) throws -> Statistics
   /// The recipe keys of this family besides those in ``AdapterSettings``; none, for most.
   static var options: [String] { get }
   /// What `settings` choose for the layer named `site`.
   static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration
+  /// The channels each site trains, for families that choose them over all sites at once; nothing, for most.
+  static func plan(_ sites: [Site<Base>], _ settings: AdapterSettings, random: RandomKey) throws -> [String: [Int]]
 
   /// Starts an adapter on `base`. A method that moves part of the base into itself leaves the rest in `base`.
   init(on base: inout Base, _ configuration: Configuration, _ setup: Setup) throws
@@ -126,13 +207,29 @@ public protocol Adapter<Base>: Module {
 
   /// The base with this adapter folded in, its weight as `Float` whatever it was.
   func merged(into base: Base, _ context: Context) -> Base
+
+  /// The adapter as it is stored, for the base as it lies on disk: itself, for most; a plain LoRA of twice the rank
+  /// where the start moved part of the base into the adapter.
+  var stored: any Adapter<Base> { get }
+  /// The family and the settings under which it is stored.
+  static func stored(_ settings: AdapterSettings) -> (method: String, settings: AdapterSettings)
 }
 
 extension Adapter {
   /// Nothing is measured.
-  public static var statistics: Statistics { [] }
+  public static func statistics(_ settings: AdapterSettings) throws -> Statistics { [] }
+  /// Nothing is chosen over all sites.
+  public static func plan(
+    _ sites: [Site<Base>], _ settings: AdapterSettings, random: RandomKey
+  ) throws -> [String: [Int]] { [:] }
   /// No keys of its own.
   public static var options: [String] { [] }
+  /// Itself.
+  public var stored: any Adapter<Base> { self }
+  /// As it is.
+  public static func stored(_ settings: AdapterSettings) -> (method: String, settings: AdapterSettings) {
+    (method, settings)
+  }
 }
 
 /// A layer whose weights are frozen.

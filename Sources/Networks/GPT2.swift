@@ -133,6 +133,7 @@ struct GPT2Layer: Module {
   var first: LayerNorm, second: LayerNorm
   var attentionIn: AdaptedLinear, attentionOut: AdaptedLinear
   var up: AdaptedLinear, down: AdaptedLinear
+  var attentionBlock: AdaptedBlock, feedForwardBlock: AdaptedBlock
   let heads: Int, width: Int
 
   init(_ c: GPT2Configuration, prefix: String, from source: any WeightSource) throws {
@@ -151,22 +152,25 @@ struct GPT2Layer: Module {
     up = try linear("mlp.c_fc", c.hidden, c.width)
     down = try linear("mlp.c_proj", c.width, c.hidden)
     (heads, width) = (c.heads, c.width)
+    (attentionBlock, feedForwardBlock) = (AdaptedBlock(width: c.width), AdaptedBlock(width: c.width))
   }
 
   func callAsFunction(_ h: Tensor, _ context: Context, _ scope: AttentionScope) -> Tensor {
+    let middle = attentionBlock(h, context) { attentionOut(mixed($0, context, scope), context) }
+    return feedForwardBlock(middle, context) { down(up(second($0), context).geluTanh, context) }
+  }
+
+  private func mixed(_ h: Tensor, _ context: Context, _ scope: AttentionScope) -> Tensor {
     let all = attentionIn(first(h), context)
     let (q, k, v) = (all.columns(0..<width), all.columns(width..<2 * width), all.columns(2 * width..<3 * width))
     let scale = 1 / Float(width / heads).squareRoot()
-    let mixed: Tensor
     switch scope {
     case .batch(let pattern):
-      mixed = attention(q, k, v, heads: heads, kvHeads: heads, pattern: pattern, scale: scale)
+      return attention(q, k, v, heads: heads, kvHeads: heads, pattern: pattern, scale: scale)
     case .cached(let cache, let layer):
       let (keys, values) = cache.append(k, v, layer: layer)
-      mixed = attention(ofLast: q, keys, values, heads: heads, kvHeads: heads, window: nil, scale: scale)
+      return attention(ofLast: q, keys, values, heads: heads, kvHeads: heads, window: nil, scale: scale)
     }
-    let middle = h + attentionOut(mixed, context)
-    return middle + down(up(second(middle), context).geluTanh, context)
   }
 
   mutating func visit(_ visitor: Visitor) {
@@ -174,6 +178,8 @@ struct GPT2Layer: Module {
     visitor("attn.c_attn", &attentionIn)
     visitor("attn.c_proj", &attentionOut)
     visitor("ln_2", &second)
+    visitor("attn", &attentionBlock)
+    visitor("mlp", &feedForwardBlock)
     visitor("mlp.c_fc", &up)
     visitor("mlp.c_proj", &down)
   }

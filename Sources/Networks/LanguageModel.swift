@@ -18,6 +18,26 @@ public struct TokenBatch: Sendable {
   public var positions: [Int32] { lengths.flatMap { Int32(0)..<Int32($0) } }
 }
 
+extension TokenBatch {
+  /// The tokens whose prediction is scored, and what each should predict.
+  ///
+  /// `labels[i]` belongs to token `i`; its prediction is made at `i − 1` of the same sequence, so a sequence's first
+  /// label is never scored.
+  public func scored(_ labels: [Int32]) -> (tokens: [Int32], targets: [Int32]) {
+    require(labels.count == ids.count, "\(labels.count) labels for \(ids.count) tokens")
+    var tokens: [Int32] = [], targets: [Int32] = []
+    var start = 0
+    for length in lengths {
+      for i in start + 1..<max(start + 1, start + length) where labels[i] != ignoredLabel {
+        tokens.append(Int32(i - 1))
+        targets.append(labels[i])
+      }
+      start += length
+    }
+    return (tokens, targets)
+  }
+}
+
 /// A network that predicts the next token.
 public protocol LanguageModel: Module {
   /// The number of token ids it knows.
@@ -34,11 +54,16 @@ public protocol LanguageModel: Module {
   func makeCache() -> KeyValueCache
   /// The head's product with `states`: `[tokens, vocabulary]`.
   func logits(_ states: Tensor, _ context: Context) -> Tensor
+  /// For the ends of layers' names, the channels that belong together there, such as the size of a head.
+  var channelUnits: [String: Int] { get }
   /// The head's matrix where it is frozen and nothing is grafted onto it, so that the loss can take it in chunks.
   var frozenHead: FrozenWeight? { get }
 }
 
 extension LanguageModel {
+  /// Every channel stands alone.
+  public var channelUnits: [String: Int] { [:] }
+
   /// The logits of every token of `batch`, `[tokens, vocabulary]`.
   public func logits(_ batch: TokenBatch, _ context: Context = Context()) -> Tensor {
     logits(states(batch, context), context)
@@ -49,18 +74,8 @@ extension LanguageModel {
   /// `labels[i]` belongs to token `i`; its prediction is made at `i − 1` of the same sequence, so a sequence's first
   /// label is never scored. The head is computed for the scored positions alone.
   public func lossSum(_ batch: TokenBatch, labels: [Int32], _ context: Context) -> (sum: Tensor, count: Int) {
-    require(labels.count == batch.ids.count, "\(labels.count) labels for \(batch.ids.count) tokens")
-    var scored: [Int32] = [], targets: [Int32] = []
-    var start = 0
-    for length in batch.lengths {
-      for i in start + 1..<max(start + 1, start + length) where labels[i] != ignoredLabel {
-        scored.append(Int32(i - 1))
-        targets.append(labels[i])
-      }
-      start += length
-    }
-    let states = states(batch, context)
-    let rows = scored.count == batch.ids.count ? states : states.gathered(scored)
+    let (scored, targets) = batch.scored(labels)
+    let rows = states(batch, context).gathered(scored)
     if let head = frozenHead { return (linearCrossEntropySum(rows, head: head, labels: targets), targets.count) }
     // A head that learns: its logits are forgotten chunk by chunk and computed again on the way back.
     let chunk = 128

@@ -12,7 +12,9 @@ public struct FrozenLinear: FrozenLayer {
 
   /// A layer with the given weight.
   public init(_ weight: FrozenWeight, bias: Tensor? = nil, storesTransposed: Bool = false) {
-    (self.weight, self.bias, self.storesTransposed) = (weight, bias.map(Parameter.frozen), storesTransposed)
+    (self.weight, self.bias, self.storesTransposed) = (
+      weight, bias.map { Parameter($0, role: .bias, isTrainable: false) }, storesTransposed
+    )
   }
 
   /// The number of input channels.

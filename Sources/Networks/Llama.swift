@@ -74,6 +74,11 @@ public struct Llama: LanguageModel {
     return rmsNorm(h, weight: norm.value, epsilon: configuration.epsilon)
   }
 
+  /// The channels of a head, on both sides of attention.
+  public var channelUnits: [String: Int] {
+    ["q_proj", "k_proj", "v_proj", "o_proj"].reduce(into: [:]) { $0["self_attn." + $1] = configuration.headSize }
+  }
+
   /// An empty cache for generating with this model.
   public func makeCache() -> KeyValueCache {
     KeyValueCache(layers: layers.count, width: configuration.kvHeads * configuration.headSize)
@@ -117,6 +122,7 @@ struct LlamaLayer: Module {
   var qNorm: Parameter?, kNorm: Parameter?
   var postNorm: Parameter
   var gate: AdaptedLinear, up: AdaptedLinear, down: AdaptedLinear
+  var attentionBlock: AdaptedBlock, feedForwardBlock: AdaptedBlock
   private let configuration: LlamaConfiguration
 
   init(_ c: LlamaConfiguration, index: Int, from source: any WeightSource) throws {
@@ -131,6 +137,7 @@ struct LlamaLayer: Module {
     }
     let (queries, keys) = (c.heads * c.headSize, c.kvHeads * c.headSize)
     configuration = c
+    (attentionBlock, feedForwardBlock) = (AdaptedBlock(width: c.width), AdaptedBlock(width: c.width))
     inputNorm = try norm("input_layernorm", c.width)
     q = try linear("self_attn.q_proj", queries, c.width, bias: c.hasQueryBias)
     k = try linear("self_attn.k_proj", keys, c.width, bias: c.hasQueryBias)
@@ -148,25 +155,33 @@ struct LlamaLayer: Module {
   func callAsFunction(
     _ h: Tensor, _ table: RotaryTable, _ positions: [Int32], _ context: Context, _ scope: AttentionScope
   ) -> Tensor {
+    let middle = attentionBlock(h, context) { mixed($0, table, positions, context, scope) }
+    return feedForwardBlock(middle, context) { h in
+      let m = rmsNorm(h, weight: postNorm.value, epsilon: configuration.epsilon)
+      return down(siluProduct(gate(m, context), up(m, context)), context)
+    }
+  }
+
+  /// The attention branch.
+  private func mixed(
+    _ h: Tensor, _ table: RotaryTable, _ positions: [Int32], _ context: Context, _ scope: AttentionScope
+  ) -> Tensor {
     let c = configuration
     let n = rmsNorm(h, weight: inputNorm.value, epsilon: c.epsilon)
     let queries = rotary(perHead(q(n, context), qNorm), table, positions: positions, headSize: c.headSize)
     let keys = rotary(perHead(k(n, context), kNorm), table, positions: positions, headSize: c.headSize)
     let values = v(n, context)
     let scale = 1 / Float(c.headSize).squareRoot()
-    let mixed: Tensor
     switch scope {
     case .batch(let pattern):
-      mixed = attention(
-        queries, keys, values, heads: c.heads, kvHeads: c.kvHeads, pattern: pattern, scale: scale)
+      return o(
+        attention(queries, keys, values, heads: c.heads, kvHeads: c.kvHeads, pattern: pattern, scale: scale), context)
     case .cached(let cache, let layer):
       let (allKeys, allValues) = cache.append(keys, values, layer: layer)
-      mixed = attention(
+      let mixed = attention(
         ofLast: queries, allKeys, allValues, heads: c.heads, kvHeads: c.kvHeads, window: c.window, scale: scale)
+      return o(mixed, context)
     }
-    let middle = h + o(mixed, context)
-    let m = rmsNorm(middle, weight: postNorm.value, epsilon: c.epsilon)
-    return middle + down(siluProduct(gate(m, context), up(m, context)), context)
   }
 
   /// Qwen 3 normalises each head's queries and keys on their own.
@@ -185,6 +200,8 @@ struct LlamaLayer: Module {
     visitor("self_attn.q_norm.weight", &qNorm)
     visitor("self_attn.k_norm.weight", &kNorm)
     visitor("post_attention_layernorm.weight", &postNorm)
+    visitor("self_attn", &attentionBlock)
+    visitor("mlp", &feedForwardBlock)
     visitor("mlp.gate_proj", &gate)
     visitor("mlp.up_proj", &up)
     visitor("mlp.down_proj", &down)

@@ -9,12 +9,56 @@ public struct Parameter: Sendable {
   public var value: Tensor
   /// Whether training changes them.
   public var isTrainable: Bool
+  /// What they are in their family's equation; an optimiser may treat roles differently.
+  public let role: Role
 
   /// A parameter with the given numbers.
-  public init(_ value: Tensor, isTrainable: Bool = true) { (self.value, self.isTrainable) = (value, isTrainable) }
+  public init(_ value: Tensor, role: Role = .weight, isTrainable: Bool = true) {
+    (self.value, self.role, self.isTrainable) = (value, role, isTrainable)
+  }
 
   /// A parameter as a checkpoint holds it.
   public static func frozen(_ value: Tensor) -> Parameter { Parameter(value, isTrainable: false) }
+}
+
+/// What a parameter is in the equation it belongs to, whatever its name in a file.
+public enum Role: String, Sendable, CaseIterable {
+  /// A matrix or table of the model itself.
+  case weight
+  /// The factor of a low-rank change that reads the input.
+  case factorA = "factor_a"
+  /// The factor that writes the output.
+  case factorB = "factor_b"
+  /// A factor on each output, as DoRA has.
+  case magnitude
+  /// Logits that mix skills.
+  case router
+  /// Filters behind a convolution.
+  case filter
+  /// A norm's weights.
+  case norm
+  /// Something added to each output.
+  case bias
+  /// A task's own output layer.
+  case head
+
+  /// Whether weight decay pulls it to zero: not where zero is a choice, as for a router's logits.
+  public var decays: Bool { self != .router }
+}
+
+/// One of the parameters that training changes.
+public struct TrainableParameter: Sendable {
+  /// Its name in the model.
+  public let name: String
+  /// What it is.
+  public let role: Role
+  /// The numbers now.
+  public let value: Tensor
+
+  /// A parameter of that name.
+  public init(name: String, role: Role = .weight, value: Tensor) {
+    (self.name, self.role, self.value) = (name, role, value)
+  }
 }
 
 /// A piece of a model, which can name everything inside it.
@@ -29,6 +73,8 @@ public struct Visitor {
   var onParameter: (String, inout Parameter) -> Void = { _, _ in }
   var onLinear: (String, inout AdaptedLinear) -> Void = { _, _ in }
   var onEmbedding: (String, inout AdaptedEmbedding) -> Void = { _, _ in }
+  var onConvolution: (String, inout AdaptedConvolution) -> Void = { _, _ in }
+  var onBlock: (String, inout AdaptedBlock) -> Void = { _, _ in }
 
   /// Presents a parameter.
   public func callAsFunction(_ name: String, _ parameter: inout Parameter) { onParameter(join(name), &parameter) }
@@ -61,6 +107,19 @@ public struct Visitor {
     embedding.visit(entering(name))
   }
 
+  /// Presents a convolution and what is grafted onto it.
+  public func callAsFunction(_ name: String, _ convolution: inout AdaptedConvolution) {
+    onConvolution(join(name), &convolution)
+    convolution.visit(entering(name))
+  }
+
+  /// Presents the place around a residual branch and what is grafted there; the branch's own parts are presented by
+  /// themselves.
+  public func callAsFunction(_ name: String, _ block: inout AdaptedBlock) {
+    onBlock(join(name), &block)
+    block.visit(entering(name))
+  }
+
   private func entering(_ name: String) -> Visitor {
     var inner = self
     inner.path = join(name)
@@ -86,11 +145,23 @@ extension Module {
     withoutActuallyEscaping(body) { visit(Visitor(onEmbedding: $0)) }
   }
 
+  /// Calls `body` with every adaptable convolution.
+  public mutating func forEachConvolution(_ body: (String, inout AdaptedConvolution) -> Void) {
+    withoutActuallyEscaping(body) { visit(Visitor(onConvolution: $0)) }
+  }
+
+  /// Calls `body` with the place around every residual branch.
+  public mutating func forEachBlock(_ body: (String, inout AdaptedBlock) -> Void) {
+    withoutActuallyEscaping(body) { visit(Visitor(onBlock: $0)) }
+  }
+
   /// What training changes, by name in the order of the model.
-  public var trainableParameters: [(name: String, value: Tensor)] {
+  public var trainableParameters: [TrainableParameter] {
     var copy = self
-    var found: [(name: String, value: Tensor)] = []
-    copy.forEachParameter { if $1.isTrainable { found.append(($0, $1.value)) } }
+    var found: [TrainableParameter] = []
+    copy.forEachParameter {
+      if $1.isTrainable { found.append(TrainableParameter(name: $0, role: $1.role, value: $1.value)) }
+    }
     return found
   }
 }

@@ -1,11 +1,12 @@
 import Autodiff
+import Networks
 
 /// A rule that turns gradients into changes of parameters.
 ///
 /// Its memory is kept by parameter name, so that it survives saving and reordering.
 public protocol Optimizer: Sendable {
-  /// The parameters after one step; `rate` is the step's learning rate.
-  mutating func step(_ parameters: [(name: String, value: Tensor)], gradients: [Tensor], rate: Double) -> [Tensor]
+  /// The parameters after one step; `rate` gives the step's learning rate of a role.
+  mutating func step(_ parameters: [TrainableParameter], gradients: [Tensor], rate: (Role) -> Double) -> [Tensor]
   /// What it remembers, by name, for a checkpoint.
   var memory: [(name: String, value: Tensor)] { get }
   /// How many steps it has made.
@@ -32,15 +33,16 @@ public struct AdamW: Optimizer {
 
   /// The parameters after one step.
   public mutating func step(
-    _ parameters: [(name: String, value: Tensor)], gradients: [Tensor], rate: Double
+    _ parameters: [TrainableParameter], gradients: [Tensor], rate: (Role) -> Double
   ) -> [Tensor] {
     steps += 1
     let t = Double(steps)
-    let rule = AdamRule(
-      decay: Float(1 - rate * weightDecay), beta1: Float(beta1), beta2: Float(beta2),
-      size: Float(rate / (1 - power(beta1, t))), correction: Float(1 / (1 - power(beta2, t)).squareRoot()),
-      epsilon: Float(epsilon))
+    let (correction1, correction2) = (1 - power(beta1, t), 1 - power(beta2, t))
     return zip(parameters, gradients).map { parameter, gradient in
+      let rate = rate(parameter.role), decay = parameter.role.decays ? weightDecay : 0
+      let rule = AdamRule(
+        decay: Float(1 - rate * decay), beta1: Float(beta1), beta2: Float(beta2), size: Float(rate / correction1),
+        correction: Float(1 / correction2.squareRoot()), epsilon: Float(epsilon))
       let (m, v) = (first[parameter.name], second[parameter.name])
       let next = adamStep(parameter.value, gradient, m: m, v: v, rule)
       first[parameter.name] = next.m
@@ -84,17 +86,18 @@ public struct SGD: Optimizer {
 
   /// The parameters after one step.
   public mutating func step(
-    _ parameters: [(name: String, value: Tensor)], gradients: [Tensor], rate: Double
+    _ parameters: [TrainableParameter], gradients: [Tensor], rate: (Role) -> Double
   ) -> [Tensor] {
     steps += 1
     return zip(parameters, gradients).map { parameter, gradient in
-      var direction = weightDecay == 0 ? gradient : gradient + Float(weightDecay) * parameter.value.detached
+      let decay = parameter.role.decays ? Float(weightDecay) : 0
+      var direction = decay == 0 ? gradient : gradient + decay * parameter.value.detached
       if momentum != 0 {
         let buffer = buffers[parameter.name].map { Float(momentum) * $0 + direction } ?? direction
         buffers[parameter.name] = buffer
         direction = isNesterov ? direction + Float(momentum) * buffer : buffer
       }
-      return parameter.value.detached + Float(-rate) * direction
+      return parameter.value.detached + Float(-rate(parameter.role)) * direction
     }
   }
 

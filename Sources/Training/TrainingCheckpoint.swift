@@ -10,7 +10,7 @@ public enum TrainingCheckpoint {
   /// Writes the state of `run`, with `extra` entries beside it, whole or not at all.
   public static func save(_ run: TrainingRun, extra: [String: JSON] = [:], to folder: String) throws {
     try Folder.replace(folder) { temporary in
-      try write(run.model.trainableParameters, to: temporary + "/parameters.safetensors")
+      try write(run.model.trainableParameters.map { ($0.name, $0.value) }, to: temporary + "/parameters.safetensors")
       try write(run.optimizer.memory, to: temporary + "/optimizer.safetensors")
       var state = extra
       state["step"] = .integer(run.step)

@@ -8,6 +8,8 @@ public struct TrainingSettings: Sendable, Equatable {
   public var batchSize = 4, accumulation = 1
   /// The learning rate that ``schedule`` scales.
   public var learningRate = 2e-4
+  /// By what the learning rate of a role is multiplied; 1 where nothing is said.
+  public var roleRates: [Role: Double] = [:]
   /// How the rate moves; its `total` is the number of steps.
   public var schedule = Schedule(.constant, total: 1)
   /// The largest norm all gradients together may have; 0 for any.
@@ -57,10 +59,14 @@ public struct TrainingRun: Sendable {
   public var optimizer: any Optimizer
   /// How it trains.
   public let settings: TrainingSettings
+  /// What it makes small.
+  public var objective = Objective.crossEntropy
   /// What it trains on.
   public let examples: [Example]
   /// The steps made.
   public internal(set) var step = 0
+  /// The tasks of the examples, in alphabetical order.
+  public let tasks: [String]
   private let random: RandomKey
   private var skipped = 0
   private var order: (epoch: Int, indices: [Int])
@@ -72,6 +78,7 @@ public struct TrainingRun: Sendable {
   ) {
     require(!examples.isEmpty, "a run needs at least one example")
     (self.model, self.optimizer, self.settings, self.examples) = (model, optimizer, settings, examples)
+    tasks = Set(examples.compactMap(\.task)).sorted()
     random = RandomKey(seed: seed)
     order = (-1, [])
   }
@@ -101,7 +108,8 @@ public struct TrainingRun: Sendable {
     var loss = 0.0
     var gradients: [Tensor] = []
     for (index, piece) in batches.enumerated() {
-      let context = Context(random: random["step"][step][index], recomputes: settings.recomputes)
+      var context = Context(random: random["step"][step][index], recomputes: settings.recomputes)
+      context.taskRows = piece.taskRows
       let (value, shares) = gradientsOfMean(piece, over: supervised, context)
       loss += Double(value)
       gradients = gradients.isEmpty ? shares : zip(gradients, shares).map { $0 + $1 }
@@ -130,8 +138,9 @@ public struct TrainingRun: Sendable {
 
   /// Goes forward and back over `examples` as a step would, and throws the result away: to see what it takes.
   public func rehearse(_ examples: [Example]) {
-    let piece = MicroBatch(examples)
-    let context = Context(random: random["rehearsal"], recomputes: settings.recomputes)
+    let piece = MicroBatch(examples, tasks: tasks)
+    var context = Context(random: random["rehearsal"], recomputes: settings.recomputes)
+    context.taskRows = piece.taskRows
     _ = gradientsOfMean(piece, over: max(1, piece.supervised), context)
   }
 
@@ -141,7 +150,8 @@ public struct TrainingRun: Sendable {
       let factor = Float(settings.maxGradientNorm / (norm + 1e-6))
       gradients = gradients.map { factor * $0 }
     }
-    var updated = optimizer.step(model.trainableParameters, gradients: gradients, rate: rate)[...]
+    let rates = settings.roleRates
+    var updated = optimizer.step(model.trainableParameters, gradients: gradients) { rate * (rates[$0] ?? 1) }[...]
     model.forEachParameter { _, parameter in
       if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
     }
@@ -150,7 +160,7 @@ public struct TrainingRun: Sendable {
   private func gradientsOfMean(_ piece: MicroBatch, over supervised: Int, _ context: Context) -> (Float, [Tensor]) {
     func open(_ model: some LanguageModel) -> (Float, [Tensor]) {
       let (value, gradients) = valueAndGradients(of: model) { model in
-        (1 / Float(supervised)) * model.lossSum(piece.batch, labels: piece.labels, context).sum
+        (1 / Float(supervised)) * objective.lossSum(model, piece.batch, labels: piece.labels, context)
       }
       return (value, gradients)
     }
@@ -166,7 +176,7 @@ public struct TrainingRun: Sendable {
     }
     let chosen = order.indices[start..<min(examples.count, start + window)]
     return stride(from: chosen.startIndex, to: chosen.endIndex, by: settings.batchSize).map { first in
-      MicroBatch(chosen[first..<min(chosen.endIndex, first + settings.batchSize)].map { examples[$0] })
+      MicroBatch(chosen[first..<min(chosen.endIndex, first + settings.batchSize)].map { examples[$0] }, tasks: tasks)
     }
   }
 }
@@ -177,21 +187,34 @@ struct MicroBatch {
   let labels: [Int32]
   /// The number of positions that are scored; a sequence's first label never is.
   let supervised: Int
+  /// The task of each run of rows; empty where the data name none.
+  let taskRows: [(task: Int, rows: Range<Int>)]
 
-  init(_ examples: [Example]) {
+  /// The examples as a batch; `tasks` are the names by which theirs are numbered.
+  init(_ examples: [Example], tasks: [String]) {
     batch = TokenBatch(examples.map(\.ids))
+    var start = 0
+    taskRows = examples.compactMap { example in
+      defer { start += example.ids.count }
+      guard let task = example.task.flatMap(tasks.firstIndex) else { return nil }
+      return (task, start..<start + example.ids.count)
+    }
     labels = examples.flatMap(\.labels)
     supervised = examples.reduce(0) { $0 + $1.labels.dropFirst().count { $0 != ignoredLabel } }
   }
 }
 
-/// The mean loss of `model` over `examples`, nats a supervised token, and the number of those.
-public func evaluate(_ model: any LanguageModel, on examples: [Example], batchSize: Int) -> (loss: Double, tokens: Int)
-{
+/// The mean loss of `model` over `examples`, nats a supervised token, and the number of those; `tasks` are the names by
+/// which the examples' are numbered.
+public func evaluate(
+  _ model: any LanguageModel, on examples: [Example], batchSize: Int, tasks: [String] = []
+) -> (loss: Double, tokens: Int) {
   var total = 0.0, count = 0
   for start in stride(from: 0, to: examples.count, by: max(1, batchSize)) {
-    let piece = MicroBatch(Array(examples[start..<min(examples.count, start + max(1, batchSize))]))
-    let (sum, scored) = model.lossSum(piece.batch, labels: piece.labels, Context())
+    let piece = MicroBatch(Array(examples[start..<min(examples.count, start + max(1, batchSize))]), tasks: tasks)
+    var context = Context()
+    context.taskRows = piece.taskRows
+    let (sum, scored) = model.lossSum(piece.batch, labels: piece.labels, context)
     total += Double(sum.scalar)
     count += scored
   }

@@ -47,7 +47,8 @@ struct TraceTests {
     var run = try start(model, json, trace)
     _ = try run.next()
     var compared = 0
-    for (name, value) in run.model.trainableParameters {
+    for parameter in run.model.trainableParameters {
+      let (name, value) = (parameter.name, parameter.value)
       // PEFT names the adapter in memory: lora_A.default.weight.
       let stored = name.replacingOccurrences(of: ".weight", with: ".default.weight")
       guard let entry = trace["param_after_step1.base_model.model." + stored] else { continue }
@@ -66,7 +67,8 @@ struct TraceTests {
     var run = try start(model, json, trace)
     try follow(&run, trace)
     var compared = 0
-    for (name, value) in run.model.trainableParameters {
+    for parameter in run.model.trainableParameters {
+      let (name, value) = (parameter.name, parameter.value)
       guard let entry = trace["final." + name] else { continue }
       expectClose(value, try entry.floats(), name)
       compared += 1

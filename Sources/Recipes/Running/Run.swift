@@ -188,7 +188,7 @@ public final class Run {
   private func evaluate() throws -> Double? {
     guard !plan.data.heldOut.isEmpty else { return nil }
     let (loss, tokens) = Training.evaluate(
-      training.model, on: plan.data.heldOut, batchSize: plan.recipe.eval.batchSize)
+      training.model, on: plan.data.heldOut, batchSize: plan.recipe.eval.batchSize, tasks: plan.data.tasks)
     lastEvaluation = loss
     plot.add(heldOut: loss, at: training.step)
     let perplexity = number(exponential(loss))

@@ -12,6 +12,8 @@ public struct RunData: Sendable {
   public let report: ExampleReport
   /// See ``report``.
   public let heldOutReport: ExampleReport?
+  /// The tasks of the training rows, in alphabetical order; empty where rows name none.
+  public let tasks: [String]
   /// The digest of all examples, ids and labels.
   public let digest: String
 
@@ -49,6 +51,13 @@ public struct RunData: Sendable {
     }
     if let limit = recipe.eval.maxRows { heldOut = Array(heldOut.prefix(limit)) }
     (train, self.heldOut, self.report, self.heldOutReport) = (examples, heldOut, report, heldOutReport)
+    let tasks = Set(examples.compactMap(\.task)).sorted()
+    self.tasks = tasks
+    if let stranger = heldOut.first(where: { $0.task.map { !tasks.contains($0) } ?? false }) {
+      throw FileError(
+        stranger.source, "is of task '\(stranger.task ?? "")', which no training row is",
+        remedy: "hold out rows of tasks that are trained")
+    }
     digest = Fingerprint.text((examples + heldOut).map { "\($0.ids)\($0.labels)" }.joined(separator: "\n"))
   }
 
@@ -56,6 +65,7 @@ public struct RunData: Sendable {
     var options = ExampleOptions()
     options.format = ExampleOptions.Format(rawValue: recipe.data.format.rawValue) ?? .auto
     options.trainOn = ExampleOptions.TrainOn(rawValue: recipe.data.trainOn.rawValue) ?? .assistant
+    options.taskField = recipe.data.taskField
     options.maxSequenceLength = recipe.data.maxSequenceLength
     options.tooLong = ExampleOptions.TooLong(rawValue: recipe.data.tooLong.rawValue) ?? .error
     guard recipe.data.maxSequenceLength <= model.network.contextLength else {

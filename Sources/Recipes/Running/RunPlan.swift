@@ -46,7 +46,10 @@ public struct RunPlan: Sendable {
     self.recipe = recipe
     if let packing = try Self.packing(recipe) { try model.pack(as: packing, except: recipe.quantization?.skip ?? []) }
     let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
-    var configuration = PEFTConfiguration(Self.graftPlan(recipe.adapter), baseModel: recipe.model.path?.raw)
+    data = try RunData(recipe, model, random: random)
+    var graftPlan = Self.graftPlan(recipe.adapter)
+    graftPlan.settings.tasks = data.tasks
+    var configuration = PEFTConfiguration(graftPlan, baseModel: recipe.model.path?.raw)
     do {
       if let folder = recipe.adapter.from?.path {
         configuration = try model.attach(folder)
@@ -58,14 +61,16 @@ public struct RunPlan: Sendable {
         }
       } else {
         report = try model.network.graft(configuration.plan, random: random["adapter"])
+        configuration.plan.settings.channels = report.channels
       }
+    } catch let error as AdapterOptionError {
+      throw RecipeError([recipe.problem("adapter.\(error.key)", error.description)], path: recipe.origin)
     } catch let error as GraftError {
       throw RecipeError(
         [recipe.problem("adapter.target_modules", error.description)], path: recipe.origin)
     }
     self.model = model
     self.configuration = configuration
-    data = try RunData(recipe, model, random: random)
     settings = Self.settings(recipe, examples: data.train.count)
   }
 
@@ -91,6 +96,11 @@ public struct RunPlan: Sendable {
             "adapter.type", "'full' leaves no adapter that could be exported", hint: "use merge.output or export.gguf"))
       }
     }
+    for name in recipe.train.roleRates.keys.sorted() where Role(rawValue: name) == nil {
+      let roles = Role.allCases.map(\.rawValue).joined(separator: " ")
+      problems.append(
+        recipe.problem("train.role_rates", "'\(name)' is no role of a parameter", hint: "valid: \(roles)"))
+    }
     if !problems.isEmpty { throw RecipeError(problems, path: recipe.origin) }
   }
 
@@ -113,6 +123,7 @@ public struct RunPlan: Sendable {
     settings.isRankStabilised = adapter.rslora
     settings.dropout = adapter.dropout
     settings.start = adapter.initialization.rawValue
+    settings.options = adapter.options.mapValues(\.written)
     (settings.rankPattern, settings.alphaPattern) = (adapter.rankPattern, adapter.alphaPattern)
     let targets: GraftPlan.Targets
     switch adapter.targetModules {
@@ -136,6 +147,7 @@ public struct RunPlan: Sendable {
     var settings = TrainingSettings()
     (settings.batchSize, settings.accumulation) = (train.batchSize, train.gradientAccumulationSteps)
     settings.learningRate = train.learningRate
+    for (name, factor) in train.roleRates { if let role = Role(rawValue: name) { settings.roleRates[role] = factor } }
     settings.maxGradientNorm = train.maxGradNorm
     settings.shuffles = recipe.data.shuffle
     settings.recomputes = train.activationCheckpointing

@@ -13,6 +13,19 @@ public indirect enum RecipeValue: Sendable, Equatable {
   /// `{…}`.
   case map([String: RecipeValue])
 
+  /// As a person would write it: lists with commas.
+  public var written: String {
+    switch self {
+    case .boolean(let value): "\(value)"
+    case .integer(let value): "\(value)"
+    case .number(let value): "\(value)"
+    case .text(let value): value
+    case .list(let values): values.map(\.written).joined(separator: ",")
+    case .map(let values):
+      values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value.written)" }.joined(separator: ",")
+    }
+  }
+
   /// The truth value, if it is one.
   public var boolean: Bool? {
     if case .boolean(let value) = self { value } else { nil }

@@ -9,6 +9,8 @@ extension Recipe {
     public var evalFraction: Double?
     /// How rows are laid out.
     public var format = Format.auto
+    /// The key of each row's task; nil where rows have none.
+    public var taskField: String?
     /// Which tokens are learnt.
     public var trainOn = Supervision.assistant
     /// Longest sequence, in tokens.
@@ -110,6 +112,8 @@ extension Recipe {
     public var momentum = 0.0
     /// SGD: whether to look ahead along the momentum.
     public var nesterov = false
+    /// By what the learning rate of a role is multiplied, such as `router: 100`.
+    public var roleRates: [String: Double] = [:]
     /// Pull towards zero, decoupled from the gradient.
     public var weightDecay = 0.01
     /// Longer gradients are shortened to this norm; 0 for never.

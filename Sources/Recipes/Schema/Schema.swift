@@ -166,6 +166,8 @@ enum Schema {
       "data.max_seq_len", \.data.maxSequenceLength, .integer(2...1_048_576), "longest sequence, in tokens",
       aliases: ["cutoff_len", "sequence_len", "max_seq_length", "max_length"]),
     Key("data.too_long", \.data.tooLong, .choice, "what to do with longer rows"),
+    Key(
+      "data.task_field", \.data.taskField, Codec.text.optional, "the key of each row's task, for families that route"),
     Key("data.packing", \.data.packing, .boolean, "whether short rows share a sequence", aliases: ["sample_packing"]),
     Key("data.shuffle", \.data.shuffle, .boolean, "whether rows are drawn in random order"),
   ]

@@ -33,6 +33,10 @@ extension Schema {
       "train.momentum", \.train.momentum, .number("in [0, 1)") { $0 >= 0 && $0 < 1 }, "SGD's memory of the gradient",
       unless: sgd),
     Key("train.nesterov", \.train.nesterov, .boolean, "whether SGD looks ahead along the momentum", unless: sgd),
+    Key(
+      "train.role_rates", \.train.roleRates, Codec.number("> 0") { $0 > 0 }.byName(of: "factors"),
+      "by what the learning rate of a role is multiplied: weight, factor_a, factor_b, magnitude, router, filter, norm, bias, head"
+    ),
     Key("train.weight_decay", \.train.weightDecay, .number("≥ 0") { $0 >= 0 }, "pull towards zero"),
     Key(
       "train.max_grad_norm", \.train.maxGradNorm, .number("≥ 0") { $0 >= 0 },

@@ -9,6 +9,9 @@ public struct Example: Sendable, Equatable {
   /// For each token its own id, or ``unsupervised``. The loss does the shift: position `i` predicts label `i + 1`.
   public var labels: [Int32]
 
+  /// The task it belongs to, where the data name tasks.
+  public var task: String?
+
   /// Where the example was read: `data/train.jsonl:17`.
   public var source: String
 

@@ -53,6 +53,9 @@ public struct ExampleOptions: Sendable, Equatable {
   /// What a row holds.
   public var format = Format.auto
 
+  /// The key of each row's task; nothing where rows have none.
+  public var taskField: String?
+
   /// Which tokens the model is trained to predict.
   public var trainOn = TrainOn.assistant
 

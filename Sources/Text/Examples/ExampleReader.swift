@@ -56,7 +56,8 @@ public struct ExampleReader: Sendable {
         parser = reading
         let content = try reading.content(of: row.value)
         let source = row.place.starts(with: "line") ? "\(path):\(row.number)" : "\(path): \(row.place)"
-        let example = try example(content, isAlpaca: reading.format == .alpaca, source: source)
+        var example = try example(content, isAlpaca: reading.format == .alpaca, source: source)
+        example.task = try options.taskField.map { try task(of: row.value, $0) }
         if let kept = fitted(example, row: row.number, &report) {
           report.kept += 1
           report.tokens += kept.ids.count
@@ -71,6 +72,13 @@ public struct ExampleReader: Sendable {
     }
     try check(report, path)
     return report
+  }
+
+  private func task(of row: JSON, _ field: String) throws -> String {
+    guard let task = row[field]?.string, !task.isEmpty else {
+      throw RowProblem("'\(field)' names no task", remedy: "give every row its task as text, or remove task_field")
+    }
+    return task
   }
 
   private func format(of row: JSON) throws -> ExampleOptions.Format {

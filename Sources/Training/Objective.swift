@@ -1,0 +1,57 @@
+import Autodiff
+import Networks
+
+/// What a run makes small.
+public enum Objective: Sendable {
+  /// −log p(label), nats a supervised token.
+  case crossEntropy
+  /// `divergence` · KL(teacher ‖ model) + `crossEntropy` · −log p(label), both nats a supervised token: LREC of INT2.1.
+  ///
+  /// The paper's code adds KL up over 2,048 tokens and averages the cross-entropy, so its weights 1 : 200 are 2048 : 200
+  /// here. The teacher is not trained; it may be the model's own float base.
+  case distillation(teacher: any LanguageModel, divergence: Double, crossEntropy: Double)
+  /// −log p₁(label) + `weight` · ½ (KL(p₂ ‖ p₁) + KL(p₁ ‖ p₂)), the target side of each KL held fixed: two passes whose
+  /// random draws differ are pulled together, as MoSA asks (and R-Drop before it).
+  case consistency(weight: Double)
+
+  /// Its sum over the scored positions of `batch`.
+  func lossSum(_ model: some LanguageModel, _ batch: TokenBatch, labels: [Int32], _ context: Context) -> Tensor {
+    switch self {
+    case .crossEntropy: return model.lossSum(batch, labels: labels, context).sum
+    case .distillation(let teacher, let divergence, let crossEntropy):
+      let (scored, targets) = batch.scored(labels)
+      let rows = model.states(batch, context).gathered(scored)
+      let wanted = teacher.states(batch, Context()).gathered(scored)
+      return Self.inChunks(targets, [rows]) { part, labels, rows in
+        let logits = model.logits(rows[0], context)
+        let target = teacher.logits(wanted.rows(part), Context())
+        return Float(divergence) * divergenceSum(student: logits, teacher: target)
+          + Float(crossEntropy) * crossEntropySum(logits, labels: labels)
+      }
+    case .consistency(let weight):
+      let (scored, targets) = batch.scored(labels)
+      var second = context
+      second.random = context.random?["second pass"]
+      let passes = [context, second].map { model.states(batch, $0).gathered(scored) }
+      return Self.inChunks(targets, passes) { [second] _, labels, rows in
+        let (a, b) = (model.logits(rows[0], context), model.logits(rows[1], second))
+        let apart = divergenceSum(student: a, teacher: b) + divergenceSum(student: b, teacher: a)
+        return crossEntropySum(a, labels: labels) + Float(0.5 * weight) * apart
+      }
+    }
+  }
+
+  /// Sums `body` over some rows at a time, whose logits are forgotten and computed again on the way back.
+  private static func inChunks(
+    _ targets: [Int32], _ rows: [Tensor],
+    _ body: @escaping @Sendable (_ part: Range<Int>, _ labels: [Int32], _ rows: [Tensor]) -> Tensor
+  ) -> Tensor {
+    let chunk = 128
+    var total = Tensor(0)
+    for first in stride(from: 0, to: targets.count, by: chunk) {
+      let part = first..<min(targets.count, first + chunk), labels = Array(targets[part])
+      total = total + checkpointed(rows.map { $0.rows(part) }) { body(part, labels, $0) }
+    }
+    return total
+  }
+}

@@ -73,7 +73,8 @@ import Testing
     "train: 3",
     "5:8: 'train' must be a mapping of keys to values; found the number 3 "
       + "[valid: epochs max_steps batch_size gradient_accumulation_steps learning_rate lr_schedule warmup_ratio "
-      + "warmup_steps optimizer betas epsilon momentum nesterov weight_decay max_grad_norm activation_checkpointing "
+      + "warmup_steps optimizer betas epsilon momentum nesterov role_rates weight_decay max_grad_norm "
+      + "activation_checkpointing "
       + "threads memory_limit_gb on_nonfinite early_stopping]"
   ),
   (

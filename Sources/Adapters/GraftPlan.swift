@@ -73,7 +73,8 @@ public struct GraftError: Error, Sendable, Equatable, CustomStringConvertible {
   /// The entry of `target_modules` or `modules_to_save` that is to blame, if one is.
   public let entry: String?
 
-  init(_ description: String, entry: String? = nil) { (self.description, self.entry) = (description, entry) }
+  /// An error with the given sentence.
+  public init(_ description: String, entry: String? = nil) { (self.description, self.entry) = (description, entry) }
 }
 
 /// What a plan found in a model.

@@ -11,7 +11,7 @@ struct LossPlot {
   /// The picture as an SVG document.
   func svg(title: String) -> String {
     let all = training + heldOut
-    let (width, height, left, top, right, bottom) = (720.0, 400.0, 60.0, 40.0, 20.0, 45.0)
+    let (width, height, left, top, right, bottom) = (720.0, 410.0, 60.0, 56.0, 20.0, 45.0)
     let lastStep = Double(max(1, all.map(\.step).max() ?? 1))
     let low = all.map(\.loss).min() ?? 0, high = max(low + 1e-6, all.map(\.loss).max() ?? 1)
     func x(_ step: Int) -> Double { left + (width - left - right) * Double(step) / lastStep }
@@ -35,8 +35,8 @@ struct LossPlot {
       lines.append(
         "<text x=\"\(formatted("%.1f", x(step)))\" y=\"\(height - bottom + 18)\" text-anchor=\"middle\">\(step)</text>")
     }
-    lines.append("<text x=\"\((left + width - right) / 2)\" y=\"392\" text-anchor=\"middle\">step</text>")
-    lines.append("<text x=\"14\" y=\"32\">nats a supervised token</text>")
+    lines.append("<text x=\"\((left + width - right) / 2)\" y=\"402\" text-anchor=\"middle\">step</text>")
+    lines.append("<text x=\"\(left)\" y=\"44\">nats a supervised token</text>")
     lines.append(
       "<polyline fill=\"none\" stroke=\"#4477aa\" stroke-width=\"1.5\" points=\"\(training.map(point).joined(separator: " "))\"/>"
     )
@@ -51,7 +51,7 @@ struct LossPlot {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  private static func escaped(_ text: String) -> String {
+  static func escaped(_ text: String) -> String {
     text.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
   }
 }

@@ -20,6 +20,7 @@ public final class Run {
   private var firstLoss: Double?, lastEvaluation: Double?
   private var recentLosses: [Double] = []
   private var tokensSeen = 0, secondsTraining = 0.0
+  private var stepSeconds: [Double] = []
 
   /// What a run tells as it goes.
   public enum RunEvent: Sendable {
@@ -133,6 +134,7 @@ public final class Run {
       let seconds = secondsNow() - begun
       tokensSeen += step.tokens
       secondsTraining += seconds
+      stepSeconds.append(seconds)
       if firstLoss == nil { firstLoss = step.loss }
       plot.add(training: step.loss, at: step.step)
       let left = secondsTraining / Double(step.step - first) * Double(training.totalSteps - step.step)
@@ -236,6 +238,7 @@ public final class Run {
 
   /// Saves the result, reads it back, merges and exports what the recipe asks for, and says where all of it is.
   private func finish(started: Double) throws -> Outcome {
+    let trainingPeak = ProcessMemory.peak
     if plan.recipe.eval.atEnd { try evaluate() }
     try showSamples("after training")
     try saveCheckpoint()
@@ -247,7 +250,13 @@ public final class Run {
     var trained = plan.model
     trained.network = training.model
     let results = try RunResults(plan, trained, adapter: hasAdapter ? folder.adapter : nil).write(say)
+    let fold = try plan.recipe.merge?.format == .adapterOnly ? foldError() : nil
     let summary: [String: JSON] = [
+      "trainable": .integer(training.model.trainableParameters.reduce(0) { $0 + $1.value.count }),
+      "adapter_bytes": .integer(hasAdapter ? Self.size(of: folder.adapter + "/adapter_model.safetensors") : 0),
+      "step_seconds": .number(stepSeconds.isEmpty ? 0 : stepSeconds.sorted()[stepSeconds.count / 2]),
+      "training_peak_rss_mb": .number(Double(trainingPeak) / 1e6),
+      "fold_error": fold?.error.map(JSON.number) ?? .null, "cannot_fold": fold?.reason.map(JSON.string) ?? .null,
       "steps": .integer(training.step), "first_loss": firstLoss.map(JSON.number) ?? .null,
       "eval_loss": lastEvaluation.map(JSON.number) ?? .null, "best_eval_loss": best.isFinite ? .number(best) : .null,
       "seconds": .number(secondsNow() - started), "peak_rss_mb": .number(Double(ProcessMemory.peak) / 1e6),
@@ -267,6 +276,30 @@ public final class Run {
       say("next: graft generate \(base) --adapter \(displayed(folder.adapter)) --prompt \"…\"")
     }
     return results.merge.map(\.holds) ?? true ? .complete : .unfaithful
+  }
+
+  /// The largest difference of a logit between the adapter beside its base and folded into it, in memory; or why it
+  /// cannot fold.
+  private func foldError() throws -> (error: Double?, reason: String?) {
+    guard let merging = try plan.merging else { return (nil, nil) }
+    switch merging {
+    case .never(let reason): return (nil, reason)
+    case .exact: break
+    case .perTask: return (nil, "each task folds by itself")
+    }
+    func open(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+    let examples = plan.data.heldOut.isEmpty ? plan.data.train : plan.data.heldOut
+    let proof = MergeProof(
+      reference: training.model, candidate: open(training.model), on: ProbeText.limited(examples.map(\.ids)))
+    say("folded in memory: logits differ by at most \(number(proof.maxDifference)) on \(proof.tokens) tokens")
+    return (proof.maxDifference, nil)
+  }
+
+  private static func size(of path: String) -> Int { (try? MappedFile(path).bytes.count) ?? 0 }
+
+  /// The held-out loss before the first step of the run in `folder`, where it was measured and logged.
+  public static func firstEvaluation(in folder: String) -> Double? {
+    MetricsLog.entries(folder + "/metrics.jsonl").first { $0["step"]?.int == 0 }?["eval_loss"]?.double
   }
 
   /// Loads what was saved and compares it with what was trained: only the file can show that the file is right.

@@ -74,6 +74,26 @@ public struct RunPlan: Sendable {
     settings = Self.settings(recipe, examples: data.train.count)
   }
 
+  /// How many numbers a run of `recipe` would train.
+  ///
+  /// - Throws: as opening the plan does.
+  public static func trainableCount(_ recipe: Recipe) throws -> Int {
+    var model = try LoadedModel(recipe.model.path?.path ?? "", chatTemplate: recipe.model.chatTemplate?.path)
+    var plan = graftPlan(recipe.adapter)
+    if recipe.data.taskField != nil {
+      plan.settings.tasks = try RunData(recipe, model, random: RandomKey(seed: 0)).tasks
+    }
+    // What starts from measured inputs trains as many numbers as plain LoRA, without the measuring.
+    if let family = Catalogue.linear.first(where: { $0.method == plan.method }),
+      try !family.statistics(plan.settings).isEmpty
+    {
+      (plan.method, plan.settings.options) = (LoRA.method, [:])
+    }
+    plan.settings.start = LoRA.Configuration.Start.uniform.rawValue
+    try model.network.graft(plan, random: RandomKey(seed: 0))
+    return model.network.trainableParameters.reduce(0) { $0 + $1.value.count }
+  }
+
   /// Refuses what cannot end well, before anything is loaded.
   private static func check(_ recipe: Recipe) throws {
     var problems: [RecipeError.Problem] = []
@@ -174,6 +194,22 @@ public struct RunPlan: Sendable {
   var start: TrainingRun {
     TrainingRun(
       model.network, optimizer, settings, on: data.train, seed: UInt64(bitPattern: Int64(recipe.seed)))
+  }
+
+  /// Whether the adapter can fold; nil for what is no adapter of a linear layer.
+  var merging: Merging? {
+    get throws {
+      let plan = configuration.plan
+      func ask<A: Adapter>(_ family: A.Type) throws -> Merging {
+        A.merging(try A.configuration(plan.settings, at: ""))
+      }
+      func ask<A: BlockAdapter>(block family: A.Type) throws -> Merging {
+        A.merging(try A.configuration(plan.settings, at: ""))
+      }
+      if let family = Catalogue.linear.first(where: { $0.method == plan.method }) { return try ask(family) }
+      if let family = Catalogue.block.first(where: { $0.method == plan.method }) { return try ask(block: family) }
+      return nil
+    }
   }
 
   /// What a run prints before its first step.

@@ -1,0 +1,91 @@
+import Adapters
+import Autodiff
+import Files
+import Glibc
+import Networks
+
+/// Several families trained on one recipe under one budget, each with several seeds.
+///
+/// Every run is a process of its own, so that its peak memory is its own; a run that is done is not made again, and one
+/// that was interrupted goes on, so the same command given again continues.
+public struct Comparison: Sendable {
+  /// What is held equal between families.
+  public enum Budget: String, Sendable, CaseIterable {
+    /// Trainable numbers, by the rank; and with them the steps.
+    case params
+    /// Steps alone: every family keeps the recipe's rank.
+    case steps
+  }
+
+  /// The recipe file.
+  public let recipe: String
+  /// The families, as recipes spell them.
+  public let families: [String]
+  /// What is held equal.
+  public let budget: Budget
+  /// The seeds.
+  public let seeds: [Int]
+  /// Where runs and results go.
+  public let folder: String
+  /// Changes for all runs, and for the runs of one family.
+  public let changes: [String], familyChanges: [String: [String]]
+
+  /// A comparison.
+  ///
+  /// - Throws: a ``GraftError`` for a family that is not there.
+  public init(
+    recipe: String, families: [String], budget: Budget, seeds: [Int], folder: String, changes: [String],
+    familyChanges: [String: [String]]
+  ) throws {
+    for family in families where !Catalogue.methods.contains(family) {
+      throw GraftError("family '\(family)' is not one of \(Catalogue.methods.joined(separator: ", "))")
+    }
+    (self.recipe, self.families, self.budget, self.seeds) = (recipe, families, budget, seeds)
+    (self.folder, self.changes, self.familyChanges) = (folder, changes, familyChanges)
+  }
+
+  /// One run of the comparison.
+  public struct Member: Sendable, Equatable {
+    /// The family, and the seed.
+    public let family: String, seed: Int
+    /// Where it goes.
+    public let folder: String
+    /// What the command line changes of the recipe.
+    public let changes: [String]
+  }
+
+  /// The runs, families in order and seeds within them.
+  ///
+  /// - Throws: what reading the recipe and grafting a family on its model throw.
+  public func members(catalogue: RecipeCatalogue) throws -> [Member] {
+    let wanted = try trainable(of: Recipe.read(recipe, overrides: changes, catalogue: catalogue))
+    return try families.flatMap { family in
+      var own = changes + ["adapter.type=\(family)", "merge.format=adapter_only", "~export", "log.plot=false"]
+      own += familyChanges[family] ?? []
+      if budget == .params {
+        let rank = try rank(of: family, own, wanted: wanted, catalogue)
+        own.append("adapter.rank=\(rank)")
+      }
+      return seeds.map { seed in
+        let path = folder + "/" + family + "-" + String(seed)
+        return Member(family: family, seed: seed, folder: path, changes: own + ["seed=\(seed)", "output_dir=\(path)"])
+      }
+    }
+  }
+
+  private func trainable(of recipe: Recipe) throws -> Int {
+    try RunPlan.trainableCount(recipe)
+  }
+
+  /// The rank at which `family` trains about as many numbers as the recipe's own adapter does.
+  private func rank(of family: String, _ changes: [String], wanted: Int, _ catalogue: RecipeCatalogue) throws -> Int {
+    func count(_ rank: Int) throws -> Int {
+      try trainable(of: Recipe.read(recipe, overrides: changes + ["adapter.rank=\(rank)"], catalogue: catalogue))
+    }
+    let one = try count(1), two = try count(2)
+    guard two > one else { return 1 }
+    // Every family's count grows by the same amount with each rank.
+    let estimate = 1 + Int((Double(wanted - one) / Double(two - one)).rounded())
+    return max(1, estimate)
+  }
+}

@@ -1,0 +1,74 @@
+import Glibc
+
+/// Held-out loss against seconds a step, a dot a family: what lies on the lower left edge is worth choosing.
+struct ComparisonPlot {
+  let rows: [ComparisonRow]
+
+  /// The families that no other beats in both loss and time.
+  var front: Set<String> {
+    Set(
+      rows.filter { row in
+        !rows.contains {
+          $0.family != row.family && $0.loss <= row.loss && $0.stepSeconds <= row.stepSeconds
+            && ($0.loss < row.loss || $0.stepSeconds < row.stepSeconds)
+        }
+      }.map(\.family))
+  }
+
+  /// The picture as an SVG document.
+  func svg(title: String) -> String {
+    let (width, height, left, top, right, bottom) = (760.0, 470.0, 70.0, 62.0, 110.0, 50.0)
+    let losses = rows.flatMap { [$0.loss - $0.deviation, $0.loss + $0.deviation] }
+    let (low, high) = Self.range(losses), (first, last) = Self.range(rows.map(\.stepSeconds))
+    func x(_ seconds: Double) -> Double { left + (width - left - right) * (seconds - first) / (last - first) }
+    func y(_ loss: Double) -> Double { height - bottom - (height - top - bottom) * (loss - low) / (high - low) }
+    func at(_ value: Double) -> String { formatted("%.1f", value) }
+    var lines = [
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(Int(width)) \(Int(height))\" font-family=\"sans-serif\" font-size=\"12\">",
+      "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>",
+      "<text x=\"\(at(left))\" y=\"24\" font-size=\"15\">\(LossPlot.escaped(title))</text>",
+    ]
+    for tick in 0...4 {
+      let loss = low + (high - low) * Double(tick) / 4, seconds = first + (last - first) * Double(tick) / 4
+      lines.append(
+        "<line x1=\"\(at(left))\" x2=\"\(at(width - right))\" y1=\"\(at(y(loss)))\" y2=\"\(at(y(loss)))\" stroke=\"#ddd\"/>"
+      )
+      lines.append(
+        "<text x=\"\(at(left - 6))\" y=\"\(at(y(loss)))\" text-anchor=\"end\" dominant-baseline=\"middle\">\(number(loss))</text>"
+      )
+      lines.append(
+        "<text x=\"\(at(x(seconds)))\" y=\"\(at(height - bottom + 18))\" text-anchor=\"middle\">\(number(seconds))</text>"
+      )
+    }
+    lines.append(
+      "<text x=\"\(at((left + width - right) / 2))\" y=\"\(at(height - 8))\" text-anchor=\"middle\">seconds a step</text>"
+    )
+    lines.append("<text x=\"\(at(left))\" y=\"46\">held-out loss, nats a token</text>")
+    let front = front
+    let edge = rows.filter { front.contains($0.family) }.sorted { $0.stepSeconds < $1.stepSeconds }
+    let path = edge.map { at(x($0.stepSeconds)) + "," + at(y($0.loss)) }.joined(separator: " ")
+    lines.append("<polyline fill=\"none\" stroke=\"#4477aa\" stroke-dasharray=\"4 3\" points=\"\(path)\"/>")
+    for row in rows {
+      let (cx, cy) = (at(x(row.stepSeconds)), at(y(row.loss)))
+      let color = front.contains(row.family) ? "#4477aa" : "#999999"
+      if row.deviation > 0 {
+        lines.append(
+          "<line x1=\"\(cx)\" x2=\"\(cx)\" y1=\"\(at(y(row.loss - row.deviation)))\" y2=\"\(at(y(row.loss + row.deviation)))\" stroke=\"\(color)\"/>"
+        )
+      }
+      lines.append("<circle cx=\"\(cx)\" cy=\"\(cy)\" r=\"4.5\" fill=\"\(color)\"/>")
+      lines.append(
+        "<text x=\"\(at(x(row.stepSeconds) + 8))\" y=\"\(cy)\" dominant-baseline=\"middle\">\(LossPlot.escaped(row.family))</text>"
+      )
+    }
+    lines.append("</svg>")
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// The least and the largest of `values`, with a margin.
+  private static func range(_ values: [Double]) -> (Double, Double) {
+    let low = values.min() ?? 0, high = values.max() ?? 1
+    let margin = max(1e-9, 0.08 * (high - low), 1e-6 * abs(high))
+    return (low - margin, high + margin)
+  }
+}

@@ -1,0 +1,139 @@
+import Files
+import Glibc
+
+/// What one family reached, over its seeds.
+public struct ComparisonRow: Sendable {
+  /// The family.
+  public let family: String
+  /// The held-out loss of each seed, nats a token.
+  public let losses: [Double]
+  /// Trainable numbers, bytes of the adapter's file.
+  public let trainable: Int, fileBytes: Int
+  /// Seconds a step, and bytes resident at most while training, each the mean over seeds.
+  public let stepSeconds: Double, peakMemory: Double
+  /// The largest difference of a logit once folded, over seeds; nil where the family cannot fold.
+  public let foldError: Double?
+  /// Why it cannot fold.
+  public let reason: String?
+
+  /// The row of the runs in `folders`, which are complete.
+  ///
+  /// - Throws: a ``FileError`` when a report is missing or lacks a number.
+  public init(family: String, folders: [String]) throws {
+    var losses: [Double] = [], steps: [Double] = [], memory: [Double] = [], errors: [Double] = []
+    var trainable = 0, bytes = 0
+    var reason: String?
+    for folder in folders {
+      let path = folder + "/report.json", report = try JSON.read(path)
+      func number(_ key: String) throws -> Double {
+        guard let value = report[key]?.double else { throw FileError(path, at: "key '\(key)'", "holds no number") }
+        return value
+      }
+      losses.append(try number("eval_loss"))
+      steps.append(try number("step_seconds"))
+      memory.append(try number("training_peak_rss_mb") * 1e6)
+      (trainable, bytes) = (Int(try number("trainable")), Int(try number("adapter_bytes")))
+      if let error = report["fold_error"]?.double { errors.append(error) }
+      reason = report["cannot_fold"]?.string ?? reason
+    }
+    (self.family, self.losses, self.trainable, fileBytes) = (family, losses, trainable, bytes)
+    (stepSeconds, peakMemory) = (Self.mean(steps), Self.mean(memory))
+    (foldError, self.reason) = (errors.max(), reason)
+  }
+
+  /// The mean of the losses, and their standard deviation (0 for a single seed).
+  public var loss: Double { Self.mean(losses) }
+  /// See ``loss``.
+  public var deviation: Double {
+    guard losses.count > 1 else { return 0 }
+    let mean = loss
+    return (losses.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(losses.count - 1)).squareRoot()
+  }
+
+  private static func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(1, values.count)) }
+}
+
+/// The result of a comparison, best first, in every form it is read in.
+public struct ComparisonTable: Sendable {
+  /// The rows, lowest loss first.
+  public let rows: [ComparisonRow]
+  /// The loss before training; nil where it was not measured.
+  public let before: Double?
+
+  /// A table of the given rows.
+  public init(_ rows: [ComparisonRow], before: Double?) {
+    self.rows = rows.sorted { ($0.loss, $0.family) < ($1.loss, $1.family) }
+    self.before = before
+  }
+
+  private static let heads = [
+    "family", "held-out loss", "perplexity", "trainable", "s a step", "peak MB", "fold error", "file kB",
+  ]
+
+  private func cells(_ row: ComparisonRow) -> [String] {
+    [
+      row.family, "\(number(row.loss)) ± \(number(row.deviation))", number(exponential(row.loss)),
+      grouped(row.trainable), number(row.stepSeconds), number(row.peakMemory / 1e6),
+      row.foldError.map(number) ?? "cannot fold", number(Double(row.fileBytes) / 1e3),
+    ]
+  }
+
+  /// The table in Markdown, as wide as its cells.
+  public var markdown: String {
+    let lines = [Self.heads] + rows.map(cells)
+    let widths = Self.heads.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
+    func line(_ cells: [String]) -> String {
+      "| "
+        + zip(cells, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: " | ") + " |"
+    }
+    let rule = "|" + widths.map { String(repeating: "-", count: $0 + 2) }.joined(separator: "|") + "|"
+    var text = ([line(Self.heads), rule] + rows.map { line(cells($0)) }).joined(separator: "\n")
+    if let before { text += "\n\nBefore training: loss \(number(before)), perplexity \(number(exponential(before)))." }
+    return text
+  }
+
+  /// The table as comma-separated values, one row a family.
+  public var csv: String {
+    let head =
+      "family,loss_mean,loss_sd,seeds,trainable,step_seconds,peak_rss_mb,fold_error,adapter_bytes"
+    return
+      ([head]
+      + rows.map { row in
+        let fold = row.foldError.map { "\($0)" } ?? ""
+        return
+          "\(row.family),\(row.loss),\(row.deviation),\(row.losses.count),\(row.trainable),\(row.stepSeconds),\(row.peakMemory / 1e6),\(fold),\(row.fileBytes)"
+      }).joined(separator: "\n") + "\n"
+  }
+
+  /// The table as JSON.
+  public var json: JSON {
+    .object([
+      "before": before.map(JSON.number) ?? .null,
+      "families": .array(
+        rows.map { row in
+          .object([
+            "family": .string(row.family), "loss_mean": .number(row.loss), "loss_sd": .number(row.deviation),
+            "losses": .array(row.losses.map(JSON.number)), "trainable": .integer(row.trainable),
+            "step_seconds": .number(row.stepSeconds), "peak_rss_mb": .number(row.peakMemory / 1e6),
+            "fold_error": row.foldError.map(JSON.number) ?? .null,
+            "cannot_fold": row.reason.map(JSON.string) ?? .null, "adapter_bytes": .integer(row.fileBytes),
+          ])
+        }),
+    ])
+  }
+
+  /// Writes the table in all its forms, and the picture, and returns their paths.
+  ///
+  /// - Throws: a ``FileError`` when one cannot be written.
+  public func write(to folder: String, title: String) throws -> [String] {
+    let files = [
+      ("table.md", "# \(title)\n\n" + markdown + "\n"), ("table.csv", csv),
+      ("table.json", json.text(pretty: true) + "\n"),
+      ("pareto.svg", ComparisonPlot(rows: rows).svg(title: title)),
+    ]
+    return try files.map { name, text in
+      try AtomicFile.write(text, to: folder + "/" + name)
+      return folder + "/" + name
+    }
+  }
+}

@@ -84,6 +84,13 @@ public struct RotaryScaling: Sendable, Equatable {
     }
   }
 
+  /// What divides each pair's plain frequency, as a GGUF holds it; nil where its metadata say enough.
+  public func divisors(headSize: Int) -> [Float]? {
+    guard case .llama3 = kind else { return nil }
+    let plain = RotaryScaling(base: base).frequencies(headSize: headSize)
+    return zip(plain, frequencies(headSize: headSize)).map { Float($0 / $1) }
+  }
+
   /// The `rope_scaling` object of a `config.json`.
   ///
   /// - Throws: when the frequencies were given one by one, which a `config.json` cannot say.

@@ -91,6 +91,21 @@ struct MergeTests {
     #expect(a.count == 6 * 320 && zip(a, b).allSatisfy { abs($0 - $1) <= 1e-5 * max(1, abs($0)) })
   }
 
+  @Test(arguments: ["llama3-rope", "qwen3", "qwen2", "llama-tied"])
+  func `A model exported as GGUF computes what its folder does`(_ name: String) throws {
+    try scratch.copy("models/" + name, as: name)
+    let export = try Command.run(["export", name, "--to", "gguf", "--output", "x.gguf"], in: scratch.path)
+    #expect(export.code == 0, "\(export.errors)")
+    let ids = (0..<60).map { String(3 + $0 * 5 % 300) }.joined(separator: ",")
+    func logits(_ model: String) throws -> [Float] {
+      let ending = try Command.run(["logits", model, "--ids", ids, "--out", "o.safetensors"], in: scratch.path)
+      #expect(ending.code == 0, "\(ending.errors)")
+      return try Safetensors(scratch.path + "/o.safetensors").entry("logits").floats()
+    }
+    let (folder, file) = (try logits(name), try logits("x.gguf"))
+    #expect(folder.count == 60 * 320 && zip(folder, file).allSatisfy { abs($0 - $1) < 2e-5 })
+  }
+
   @Test func `An adapter is not put on another base unless that is asked for`() throws {
     try train()
     let other = try Command.run(

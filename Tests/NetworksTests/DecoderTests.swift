@@ -9,7 +9,7 @@ let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().delet
   .appendingPathComponent("Fixtures").path
 
 /// Fixtures made by transformers 5.23, see `Tests/Fixtures/README.md`.
-private let decoders = ["llama-tied", "llama-untied", "qwen2", "mistral-swa", "gpt2"]
+private let decoders = ["llama-tied", "llama-untied", "llama3-rope", "qwen2", "qwen3", "mistral-swa", "gpt2"]
 
 struct DecoderTests {
   private func load(_ name: String) throws -> (model: any LanguageModel, reference: Safetensors) {

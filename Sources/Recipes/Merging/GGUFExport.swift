@@ -57,6 +57,9 @@ public enum GGUFExport {
           try $0.write(divisors.bytes)
         })
     }
+    if let divisors = configuration.rotary.divisors(headSize: configuration.headSize) {
+      tensors.append(floats("rope_freqs.weight", divisors, [divisors.count]))
+    }
     try GGUF.write(metadata: metadata(configuration, base, fileType(type, tensors)), tensors: tensors, to: path)
   }
 
@@ -202,9 +205,8 @@ public enum GGUFExport {
     case .linear(let factor):
       entries.append(("\(name).rope.scaling.type", .string("linear")))
       entries.append(("\(name).rope.scaling.factor", .float32(Float(factor))))
-    case .llama3, .divisors:
-      throw FileError(
-        base.checkpoint.path, at: "key 'rope_scaling'", "Llama 3's rotary scaling is not written to GGUF yet")
+    // Llama 3's scaling, and divisors given one by one, are a tensor of their own.
+    case .llama3, .divisors: break
     }
     if let fileType { entries.append(("general.file_type", .uint32(fileType))) }
     return entries + (try base.requireTokenizer().ggufMetadata(rows: configuration.vocabularySize))

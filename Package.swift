@@ -24,8 +24,8 @@ let package = Package(
     .target(name: "Files", dependencies: []),
     .target(name: "Text", dependencies: ["Files"]),
     .target(name: "Weights", dependencies: ["Autodiff", "Files", "CKernels"]),
-    .target(name: "Networks", dependencies: ["Autodiff", "Files", "Weights"]),
-    .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Weights", "Networks"]),
+    .target(name: "Networks", dependencies: ["Autodiff", "Files", "Text", "Weights"]),
+    .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Text", "Weights", "Networks"]),
     .target(name: "Training", dependencies: ["Autodiff", "Files", "Text", "Networks"]),
     .target(
       name: "Recipes",

@@ -9,13 +9,23 @@ public enum AdapterFolder {
   /// Grafts the adapter in `folder` onto `model`, which must carry none.
   ///
   /// - Throws: a ``FileError`` when a file is missing or malformed, when the file holds a tensor the model has no place
-  ///   for or lacks one it needs, and for shapes or numbers that do not fit; a ``GraftError`` when the plan does not.
+  ///   for or lacks one it needs, and for a plan, shapes or numbers that do not fit.
   @discardableResult
   public static func load(_ folder: String, onto model: inout any LanguageModel) throws -> PEFTConfiguration {
     let path = folder + "/adapter_config.json"
     let configuration = try PEFTConfiguration(json: try JSON.read(path), path: path)
-    try model.graft(configuration.plan, random: RandomKey(seed: 0))
-    try restore(folder + "/adapter_model.safetensors", into: &model)
+    let tensors = folder + "/adapter_model.safetensors"
+    let file = try Safetensors(tensors)
+    do {
+      // What the file does not hold cannot be needed: a rank it does not bear out takes no memory.
+      let held = file.names.reduce(0) { $0 + (file[$1]?.count ?? 0) }
+      try model.graft(configuration.plan, random: RandomKey(seed: 0), atMost: held)
+    } catch let error as GraftError {
+      let isForeign = error.entry != nil || error.key == "layers"
+      throw FileError(
+        path, error.description, remedy: isForeign ? "check that the adapter belongs to this base" : nil)
+    }
+    try restore(tensors, into: &model)
     return configuration
   }
 
@@ -34,7 +44,7 @@ public enum AdapterFolder {
         guard entry.shape == parameter.value.shape.dimensions else {
           throw FileError(
             path, at: "tensor '\(stored)'",
-            "has shape \(Shape(entry.shape)) but the model needs \(parameter.value.shape); was it trained on another model?"
+            "has shape \(described(shape: entry.shape)) but the model needs \(parameter.value.shape); was it trained on another model?"
           )
         }
         let value = Tensor(try entry.floats(), shape: parameter.value.shape)
@@ -48,7 +58,7 @@ public enum AdapterFolder {
     // PEFT writes an unchanged copy of a table beside an adapter on it.
     if let extra = file.names.first(where: { !used.contains($0) && !$0.hasSuffix(".base_layer.weight") }) {
       throw FileError(
-        path, at: "tensor '\(extra)'", "has no place in the model",
+        path, at: "tensor \(quoted(extra))", "has no place in the model",
         remedy: "check that the adapter belongs to this base")
     }
   }

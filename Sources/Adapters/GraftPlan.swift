@@ -1,4 +1,6 @@
+import Files
 import Networks
+import Text
 
 /// Which family goes where in a model, and what else learns beside it.
 public struct GraftPlan: Sendable, Equatable {
@@ -35,21 +37,17 @@ public struct GraftPlan: Sendable, Equatable {
     /// Every linear layer but the output head.
     case allLinear
 
-    func matches(_ name: String) throws -> Bool {
+    /// What tells whether a name is meant.
+    func matcher(_ key: String) throws -> (String) -> Bool {
       switch self {
-      case .names(let entries): entries.contains { Self.ends(name, $0) }
-      case .pattern(let pattern): try Self.expression(pattern).wholeMatch(in: name) != nil
-      case .allLinear: !name.hasSuffix("lm_head")
+      case .names(let entries): return { name in entries.contains { Self.ends(name, $0) } }
+      case .pattern(let pattern):
+        do { return try NamePattern(pattern, path: key).matches } catch { throw GraftError("\(error)") }
+      case .allLinear: return { !$0.hasSuffix("lm_head") }
       }
     }
 
     static func ends(_ name: String, _ entry: String) -> Bool { name == entry || name.hasSuffix("." + entry) }
-
-    private static func expression(_ pattern: String) throws -> Regex<AnyRegexOutput> {
-      do { return try Regex(pattern) } catch {
-        throw GraftError("target_modules \"\(pattern)\" is no regular expression: \(error)")
-      }
-    }
   }
 
   /// The blocks of a model, by index.
@@ -70,11 +68,15 @@ public struct GraftPlan: Sendable, Equatable {
 public struct GraftError: Error, Sendable, Equatable, CustomStringConvertible {
   /// What is wrong and what to do.
   public let description: String
+  /// The setting that is to blame, as recipes spell it.
+  public let key: String
   /// The entry of `target_modules` or `modules_to_save` that is to blame, if one is.
   public let entry: String?
 
   /// An error with the given sentence.
-  public init(_ description: String, entry: String? = nil) { (self.description, self.entry) = (description, entry) }
+  public init(_ description: String, key: String = "target_modules", entry: String? = nil) {
+    (self.description, self.key, self.entry) = (description, key, entry)
+  }
 }
 
 /// What a plan found in a model.

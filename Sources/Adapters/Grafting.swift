@@ -8,16 +8,21 @@ extension LanguageModel {
   /// Everything else is frozen. Initial numbers derive from `random` and each layer's name. `statistics` hold what was
   /// measured of the layers' inputs, for families that ask for it.
   ///
+  /// - Parameter limit: how many numbers the adapters may have.
   /// - Throws: a ``GraftError`` for an entry that matches nothing, with the nearest name; what the family refuses.
   @discardableResult
   public mutating func graft(
-    _ plan: GraftPlan, random: RandomKey, statistics: [String: SiteStatistics] = [:]
+    _ plan: GraftPlan, random: RandomKey, statistics: [String: SiteStatistics] = [:], atMost limit: Int = .max
   ) throws -> GraftReport {
     guard Catalogue.methods.contains(plan.method) else {
       throw GraftError("adapter type '\(plan.method)' is not one of \(Catalogue.methods.joined(separator: ", "))")
     }
+    do { try plan.settings.checkPatterns(path: "rank_pattern or alpha_pattern") } catch {
+      throw GraftError("\(error)", key: "rank_pattern")
+    }
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
+    if [LoRA.method, DoRA.method].contains(plan.method) { try checkSize(choice, plan.settings, limit) }
     let grafter = Grafter(plan.settings, random, statistics)
     var settings = plan.settings
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
@@ -80,6 +85,25 @@ extension LanguageModel {
     return try A.plan(sites, grafter.settings, random: grafter.random)
   }
 
+  /// Counts the numbers of low-rank adapters before any is made: a rank may ask for more memory than there is.
+  private func checkSize(_ choice: Choice, _ settings: AdapterSettings, _ limit: Int) throws {
+    var copy = self
+    let (linears, tables) = (Set(choice.linears), Set(choice.embeddings))
+    var count = 0
+    copy.forEachLinear { name, layer in
+      guard linears.contains(name) else { return }
+      count += settings.rank(at: name) * (layer.base.inputs + layer.base.outputs)
+    }
+    copy.forEachEmbedding { name, table in
+      guard tables.contains(name) else { return }
+      count += settings.rank(at: name) * (table.base.weight.rows + table.base.weight.columns)
+    }
+    guard count <= limit else {
+      throw GraftError(
+        "ranks of up to \(settings.largestRank) ask for \(count) numbers where \(limit) can be had", key: "rank")
+    }
+  }
+
   private func choose(_ plan: GraftPlan) throws -> Choice {
     var copy = self
     var linears: [String] = [], tables: [String] = [], parameters: [String] = []
@@ -103,13 +127,15 @@ extension LanguageModel {
     if Catalogue.block.contains(where: { $0.method == plan.method }) {
       return try chooseBlocks(plan, wanted, choice)
     }
-    func isChosen(_ name: String) throws -> Bool {
-      guard try plan.targets.matches(name), !choice.saved.contains(name) else { return false }
-      if let excluded = plan.excluded, try excluded.matches(name) { return false }
+    let (isTarget, isExcluded) = (
+      try plan.targets.matcher("target_modules"), try plan.excluded?.matcher("exclude_modules")
+    )
+    func isChosen(_ name: String) -> Bool {
+      guard isTarget(name), !choice.saved.contains(name), isExcluded?(name) != true else { return false }
       return wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true
     }
-    choice.linears = try linears.filter(isChosen)
-    if plan.targets != .allLinear { choice.embeddings = try tables.filter(isChosen) }
+    choice.linears = linears.filter(isChosen)
+    if plan.targets != .allLinear { choice.embeddings = tables.filter(isChosen) }
     try checkEmbeddings(choice.embeddings, plan)
     switch plan.targets {
     case .names(let entries):
@@ -134,7 +160,7 @@ extension LanguageModel {
     var names: [String] = []
     copy.forEachBlock { name, _ in names.append(name) }
     choice.blocks = try names.filter { name in
-      let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : try plan.targets.matches(name)
+      let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : try plan.targets.matcher("target_modules")(name)
       return isNamed && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
     }
     guard !choice.blocks.isEmpty else {
@@ -164,7 +190,8 @@ extension LanguageModel {
       "; did you mean '\(near)' (\(ends.count { $0 == near }) matches)?"
     }
     return GraftError(
-      "\(key) entry '\(entry)' matches none of the model's \(names.count) \(kind)\(hint ?? "")", entry: entry)
+      "\(key) entry \(quoted(entry)) matches none of the model's \(names.count) \(kind)\(hint ?? "")", key: key,
+      entry: entry)
   }
 
   private func blocks(_ layers: GraftPlan.Layers, _ names: [String]) throws -> Set<Int>? {
@@ -174,7 +201,8 @@ extension LanguageModel {
     case .last(let count): return Set(all.sorted().suffix(count))
     case .indices(let indices):
       if let missing = indices.first(where: { !all.contains($0) }) {
-        throw GraftError("layers names block \(missing), but the model has blocks 0 to \((all.max() ?? 0))")
+        throw GraftError(
+          "layers names block \(missing), but the model has blocks 0 to \((all.max() ?? 0))", key: "layers")
       }
       return Set(indices)
     }

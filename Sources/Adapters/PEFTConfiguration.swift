@@ -23,7 +23,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     let type = object["peft_type"]?.string ?? ""
     guard type.uppercased() == "LORA" || Catalogue.methods.contains(type.lowercased()) else {
       let known = Catalogue.methods.map { $0.uppercased() }.joined(separator: ", ")
-      throw FileError(path, at: "key 'peft_type'", "'\(type)' is not supported; expected one of \(known)")
+      throw FileError(path, at: "key 'peft_type'", "\(quoted(type)) is not supported; expected one of \(known)")
     }
     for key in Self.refused where reader.isSet(key) {
       throw FileError(path, at: "key '\(key)'", "is set, but not supported; the adapter would compute something else")
@@ -33,20 +33,24 @@ public struct PEFTConfiguration: Sendable, Equatable {
     settings.dropout = try reader.double("lora_dropout") ?? 0
     settings.hasBias = object["lora_bias"]?.bool ?? false
     for (pattern, value) in object["rank_pattern"]?.object ?? [:] {
-      guard let rank = value.int, rank > 0 else {
-        throw FileError(path, at: "key 'rank_pattern'", "'\(pattern)' has no rank")
+      guard let rank = value.int, (1..<1 << 20).contains(rank) else {
+        throw FileError(path, at: "key 'rank_pattern'", "\(quoted(pattern)) has no rank from 1 to \(1 << 20 - 1)")
       }
       settings.rankPattern[pattern] = rank
     }
     for (pattern, value) in object["alpha_pattern"]?.object ?? [:] {
       guard let alpha = value.double else {
-        throw FileError(path, at: "key 'alpha_pattern'", "'\(pattern)' has no number")
+        throw FileError(path, at: "key 'alpha_pattern'", "\(quoted(pattern)) has no number")
       }
       settings.alphaPattern[pattern] = alpha
     }
     guard settings.rank > 0, settings.rank < 1 << 20, settings.dropout >= 0, settings.dropout < 1 else {
       throw FileError(path, at: "keys 'r' and 'lora_dropout'", "are out of range")
     }
+    for alpha in [settings.alpha] + settings.alphaPattern.values where !Float(alpha).isFinite {
+      throw FileError(path, at: "keys 'lora_alpha' and 'alpha_pattern'", "\(alpha) is too large to compute with")
+    }
+    try settings.checkPatterns(path: path)
     guard let targets = try reader.targets("target_modules") else {
       throw FileError(path, at: "key 'target_modules'", "missing; expected names, a regular expression or all-linear")
     }
@@ -65,7 +69,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
       bias: bias, modulesToSave: try reader.names("modules_to_save") ?? [])
     plan.excluded = try reader.targets("exclude_modules")
     if let layers = object["layers_to_transform"], !layers.isNull {
-      guard let indices = layers.int.map({ [$0] }) ?? layers.array?.compactMap(\.int) else {
+      let list = layers.array ?? [layers]
+      guard case let indices = list.compactMap(\.int), indices.count == list.count else {
         throw FileError(path, at: "key 'layers_to_transform'", "expected a number or a list of numbers")
       }
       plan.layers = .indices(indices)
@@ -142,14 +147,16 @@ public struct PEFTConfiguration: Sendable, Equatable {
     func int(_ key: String) throws -> Int? {
       guard let value = object[key] else { return nil }
       guard let number = value.int else {
-        throw FileError(path, at: "key '\(key)'", "\(value.text()) is no whole number")
+        throw FileError(path, at: "key '\(key)'", "\(quoted(value.text())) is no whole number")
       }
       return number
     }
 
     func double(_ key: String) throws -> Double? {
       guard let value = object[key] else { return nil }
-      guard let number = value.double else { throw FileError(path, at: "key '\(key)'", "\(value.text()) is no number") }
+      guard let number = value.double else {
+        throw FileError(path, at: "key '\(key)'", "\(quoted(value.text())) is no number")
+      }
       return number
     }
 

@@ -179,13 +179,14 @@ struct JSONParser {
     let start = index - 2
     let high = try hexadecimal(&index, end: end)
     if let scalar = Unicode.Scalar(high) { return scalar }
-    let lone = error("half of a surrogate pair stands alone", at: start)
-    guard high < 0xdc00, index + 2 <= end else { throw lone }
-    guard bytes[index] == UInt8(ascii: "\\"), bytes[index + 1] == UInt8(ascii: "u") else { throw lone }
+    // Made only when thrown: finding its line takes time in proportion to all that comes before.
+    func lone() -> FileError { error("half of a surrogate pair stands alone", at: start) }
+    guard high < 0xdc00, index + 2 <= end else { throw lone() }
+    guard bytes[index] == UInt8(ascii: "\\"), bytes[index + 1] == UInt8(ascii: "u") else { throw lone() }
     index += 2
     let low = try hexadecimal(&index, end: end)
-    guard (0xdc00...0xdfff).contains(low) else { throw lone }
-    guard let scalar = Unicode.Scalar(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)) else { throw lone }
+    guard (0xdc00...0xdfff).contains(low) else { throw lone() }
+    guard let scalar = Unicode.Scalar(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)) else { throw lone() }
     return scalar
   }
 

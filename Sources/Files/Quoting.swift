@@ -15,6 +15,13 @@ package func quoted(_ name: String) -> String {
   return "'\(text)'"
 }
 
+/// A shape from a file, in brackets, fit for a one-line message: a file may claim any number of dimensions.
+package func described(shape: [Int]) -> String {
+  let limit = 8
+  let sizes = shape.prefix(limit).map(String.init) + (shape.count > limit ? ["…"] : [])
+  return "[\(sizes.joined(separator: ", "))]"
+}
+
 /// What the system says about an error number, in its own words and without capital.
 package func systemMessage(_ number: Int32) -> String {
   guard let text = strerror(number) else { return "error \(number)" }

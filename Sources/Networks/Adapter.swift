@@ -1,4 +1,5 @@
 import Autodiff
+import Text
 import Weights
 
 /// What a forward pass knows besides its input.
@@ -150,18 +151,29 @@ public struct AdapterSettings: Sendable, Equatable {
   /// The rank of the adapter on `site`.
   public func rank(at site: String) -> Int { Self.match(rankPattern, site) ?? rank }
 
+  /// The rank of the site that has the most.
+  public var largestRank: Int { max(rank, rankPattern.values.max() ?? 0) }
+
   /// The factor of the adapter on `site`.
   public func scale(at site: String) -> Float {
     let rank = Double(rank(at: site)), alpha = Self.match(alphaPattern, site) ?? alpha
     return Float(alpha / (isRankStabilised ? rank.squareRoot() : rank))
   }
 
+  /// Refuses patterns that are no regular expressions, before anything is computed with them.
+  ///
+  /// - Throws: a `FileError` for `path`.
+  public func checkPatterns(path: String) throws {
+    for pattern in Set(rankPattern.keys).union(alphaPattern.keys).sorted() { _ = try Self.expression(pattern, path) }
+  }
+
+  private static func expression(_ pattern: String, _ path: String) throws -> NamePattern {
+    try NamePattern(pattern, allowsPrefix: true, path: path)
+  }
+
   /// The value of the longest pattern that is the end of `site`, as a regular expression.
   private static func match<Value>(_ patterns: [String: Value], _ site: String) -> Value? {
-    let hits = patterns.filter { pattern, _ in
-      guard let expression = try? Regex("(.*\\.)?(\(pattern))") else { return false }
-      return (try? expression.wholeMatch(in: site)) != nil
-    }
+    let hits = patterns.filter { pattern, _ in (try? expression(pattern, ""))?.matches(site) == true }
     return hits.max { ($0.key.count, $0.key) < ($1.key.count, $1.key) }?.value
   }
 }

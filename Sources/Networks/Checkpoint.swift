@@ -57,7 +57,8 @@ public struct Checkpoint: Sendable {
         model = try Llama(LlamaConfiguration(json: configuration, path: file), from: source)
       } else {
         let known = (LlamaConfiguration.families + ["gpt2"]).joined(separator: ", ")
-        throw FileError(file, at: "key 'model_type'", "'\(architecture)' is not supported; expected one of \(known)")
+        throw FileError(
+          file, at: "key 'model_type'", "\(quoted(architecture)) is not supported; expected one of \(known)")
       }
       if model.tiesHead { source.ignore("lm_head.weight") }
       try source.requireAllUsed(by: architecture)

@@ -18,7 +18,8 @@ public struct GPT2Configuration: Sendable, Equatable {
     let reader = ConfigurationReader(json: json, path: path)
     let activation = json["activation_function"]?.string ?? "gelu_new"
     guard activation == "gelu_new" else {
-      throw FileError(path, at: "key 'activation_function'", "'\(activation)' is not supported; expected gelu_new")
+      throw FileError(
+        path, at: "key 'activation_function'", "\(quoted(activation)) is not supported; expected gelu_new")
     }
     guard json["scale_attn_by_inverse_layer_idx"]?.bool != true else {
       throw FileError(path, at: "key 'scale_attn_by_inverse_layer_idx'", "true is not supported")
@@ -30,6 +31,9 @@ public struct GPT2Configuration: Sendable, Equatable {
     hidden = json["n_inner"].map { !$0.isNull } == true ? try reader.size("n_inner") : 4 * width
     contextLength = try reader.size("n_positions", default: 1024)
     epsilon = Float(try reader.number("layer_norm_epsilon", default: 1e-5))
+    guard epsilon > 0, epsilon < 1 else {
+      throw FileError(path, at: "key 'layer_norm_epsilon'", "\(epsilon) is not between 0 and 1")
+    }
     guard width % heads == 0 else {
       throw FileError(path, at: "key 'n_head'", "\(heads) heads do not divide \(width) channels")
     }

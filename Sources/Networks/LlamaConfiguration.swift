@@ -45,10 +45,10 @@ public struct LlamaConfiguration: Sendable, Equatable {
     guard Self.families.contains(family) else {
       throw FileError(
         path, at: "key 'model_type'",
-        "'\(family)' is no architecture of the Llama family (\(Self.families.joined(separator: ", ")))")
+        "\(quoted(family)) is no architecture of the Llama family (\(Self.families.joined(separator: ", ")))")
     }
     if let activation = json["hidden_act"]?.string, activation != "silu" {
-      throw FileError(path, at: "key 'hidden_act'", "'\(activation)' is not supported; this family computes silu")
+      throw FileError(path, at: "key 'hidden_act'", "\(quoted(activation)) is not supported; this family computes silu")
     }
     vocabularySize = try reader.size("vocab_size")
     width = try reader.size("hidden_size")
@@ -86,12 +86,13 @@ public struct LlamaConfiguration: Sendable, Equatable {
     }
     guard ["llama", "qwen2", "qwen3"].contains(architecture) else {
       throw FileError(
-        path, at: "key 'general.architecture'", "'\(architecture)' is not supported; expected llama, qwen2 or qwen3")
+        path, at: "key 'general.architecture'",
+        "\(quoted(architecture)) is not supported; expected llama, qwen2 or qwen3")
     }
     func value(_ key: String) -> GGUFValue? { gguf.metadata["\(architecture).\(key)"] }
-    func size(_ key: String) throws -> Int {
-      guard let number = value(key)?.int, number > 0, number < 1 << 24 else {
-        throw FileError(path, at: "key '\(architecture).\(key)'", "missing or no positive whole number")
+    func size(_ key: String, atMost limit: Int = 1 << 24) throws -> Int {
+      guard let number = value(key)?.int, number > 0, number <= limit else {
+        throw FileError(path, at: "key '\(architecture).\(key)'", "missing or no whole number from 1 to \(limit)")
       }
       return number
     }
@@ -101,16 +102,17 @@ public struct LlamaConfiguration: Sendable, Equatable {
     family = architecture
     width = try size("embedding_length")
     hidden = try size("feed_forward_length")
-    layers = try size("block_count")
-    heads = try size("attention.head_count")
+    layers = try size("block_count", atMost: 1024)
+    heads = try size("attention.head_count", atMost: 4096)
     kvHeads = value("attention.head_count_kv") == nil ? heads : try size("attention.head_count_kv")
-    headSize = value("attention.key_length") == nil ? width / heads : try size("attention.key_length")
+    headSize = value("attention.key_length") == nil ? width / heads : try size("attention.key_length", atMost: 4096)
     contextLength = try size("context_length")
     epsilon = Float(value("attention.layer_norm_rms_epsilon")?.double ?? 1e-5)
     rotary = try RotaryScaling(gguf: gguf, architecture: architecture, contextLength: contextLength)
     tiesHead = gguf["output.weight"] == nil
     vocabularySize = try gguf.tensor("token_embd.weight").shape.first ?? 0
-    window = value("attention.sliding_window")?.int
+    // llama.cpp takes 0 for no window.
+    window = value("attention.sliding_window")?.int.flatMap { $0 == 0 ? nil : $0 }
     hasQueryBias = gguf["blk.0.attn_q.bias"] != nil
     hasOutputBias = gguf["blk.0.attn_output.bias"] != nil
     hasMLPBias = gguf["blk.0.ffn_gate.bias"] != nil
@@ -127,6 +129,17 @@ public struct LlamaConfiguration: Sendable, Equatable {
     }
     guard epsilon > 0, epsilon < 1 else {
       throw FileError(path, at: "rms_norm_eps", "\(epsilon) is not between 0 and 1")
+    }
+    if case .divisors(let divisors) = rotary.kind, divisors.count != headSize / 2 {
+      throw FileError(
+        path, at: "tensor 'rope_freqs.weight'", "holds \(divisors.count) numbers where a head has \(headSize / 2) pairs"
+      )
+    }
+    guard rotary.frequencies(headSize: headSize).allSatisfy(\.isFinite) else {
+      throw FileError(path, at: "rope_scaling", "makes angles that are not finite; is a factor 0?")
+    }
+    if let window, window < 1 {
+      throw FileError(path, at: "sliding_window", "\(window) is no number of tokens from 1")
     }
   }
 
@@ -170,7 +183,7 @@ struct ConfigurationReader {
       throw FileError(path, at: "key '\(key)'", "missing")
     }
     guard let number = value.int, number > 0, number <= limit else {
-      throw FileError(path, at: "key '\(key)'", "\(value.text()) is no whole number from 1 to \(limit)")
+      throw FileError(path, at: "key '\(key)'", "\(quoted(value.text())) is no whole number from 1 to \(limit)")
     }
     return number
   }
@@ -178,7 +191,7 @@ struct ConfigurationReader {
   func number(_ key: String, default fallback: Double) throws -> Double {
     guard let value = json[key], !value.isNull else { return fallback }
     guard let number = value.double, number.isFinite else {
-      throw FileError(path, at: "key '\(key)'", "\(value.text()) is no number")
+      throw FileError(path, at: "key '\(key)'", "\(quoted(value.text())) is no number")
     }
     return number
   }

@@ -43,7 +43,7 @@ public struct RotaryScaling: Sendable, Equatable {
         original: try values.number("original_max_position_embeddings", default: 8192))
     default:
       throw FileError(
-        path, at: "key 'rope_scaling'", "type '\(type)' is not supported; expected default, linear or llama3")
+        path, at: "key 'rope_scaling'", "type \(quoted(type)) is not supported; expected default, linear or llama3")
     }
   }
 
@@ -62,7 +62,8 @@ public struct RotaryScaling: Sendable, Equatable {
       kind = .none
     } else {
       throw FileError(
-        gguf.path, at: "key '\(architecture).rope.scaling.type'", "'\(type)' is not supported; expected none or linear")
+        gguf.path, at: "key '\(architecture).rope.scaling.type'",
+        "\(quoted(type)) is not supported; expected none or linear")
     }
   }
 

@@ -23,7 +23,7 @@ extension WeightSource {
     let left = unused
     guard let first = left.first else { return }
     throw FileError(
-      path, at: "tensor '\(first)'",
+      path, at: "tensor \(quoted(first))",
       "\(left.count == 1 ? "it is" : "it and \(left.count - 1) more are") no part of a model of type '\(model)'",
       remedy: "check the model type in its configuration")
   }
@@ -33,14 +33,11 @@ extension WeightSource {
 public struct SafetensorsSource: WeightSource {
   private let file: Safetensors
   private let asked = Asked()
-  /// The folder.
-  public let path: String
+  /// The file; the folder where there are several.
+  public var path: String { file.path }
 
   /// The weights in `folder`: one file, or shards with an index.
-  public init(folder: String) throws {
-    file = try Safetensors(folder: folder)
-    path = folder
-  }
+  public init(folder: String) throws { file = try Safetensors(folder: folder) }
 
   /// The matrix of that name.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight {
@@ -69,7 +66,7 @@ public struct SafetensorsSource: WeightSource {
     guard entry.shape == shape else {
       throw FileError(
         entry.file.path, at: "tensor '\(name)'",
-        "has shape \(Shape(entry.shape)); the configuration says \(Shape(shape))")
+        "has shape \(described(shape: entry.shape)); the configuration says \(shape)")
     }
     return entry
   }
@@ -139,7 +136,7 @@ public struct GGUFSource: WeightSource {
     let tensor = try file.tensor(own)
     guard tensor.shape == shape else {
       throw FileError(
-        path, at: "tensor '\(own)'", "has shape \(Shape(tensor.shape)); the metadata says \(Shape(shape))")
+        path, at: "tensor '\(own)'", "has shape \(tensor.shape); the metadata says \(shape)")
     }
     return tensor
   }

@@ -35,6 +35,8 @@ public struct Tokenizer: Sendable {
   /// The scores of a SentencePiece vocabulary that came from a GGUF file.
   var scores: [Float]?
 
+  private static let mostGrowth = 10_000.0
+
   private let normalizer: Normalizer?
   private let preTokenizer: PreTokenizer?
   private let decoder: TokenDecoder?
@@ -51,6 +53,12 @@ public struct Tokenizer: Sendable {
     self.template = template
     preTokenizer = try root.child("pre_tokenizer").map(PreTokenizer.init)
     decoder = try root.child("decoder").map(TokenDecoder.init)
+    // Twenty steps that each double a text make a million of it, so a short file could ask for any amount of memory.
+    for (place, growth) in [
+      ("normalizer", normalizer?.growth), ("pre_tokenizer", preTokenizer?.growth), ("decoder", decoder?.growth),
+    ] where growth ?? 1 > Self.mostGrowth {
+      throw FileError(path, at: place, "may make a text more than \(Int(Self.mostGrowth)) times longer")
+    }
     added = AddedTokens(tokens, normalizer: normalizer)
     unknown = model.unknown
     for token in tokens {

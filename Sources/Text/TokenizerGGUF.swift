@@ -48,6 +48,7 @@ extension Tokenizer {
   }
 
   private init(sentencePiece file: GGUFVocabulary) throws {
+    try file.checkLengths()
     let vocabulary = file.vocabulary()
     let scores = try file.scores()
     var model = PairMerging(vocabulary: vocabulary)

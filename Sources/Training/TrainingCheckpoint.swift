@@ -59,7 +59,10 @@ public enum TrainingCheckpoint {
     var tensors: [String: Tensor] = [:]
     for name in file.names {
       let entry = try file.entry(name)
-      guard entry.shape.count <= 4 else { throw FileError(path, at: "tensor '\(name)'", "has more than 4 dimensions") }
+      guard entry.shape.count <= 4, entry.shape.allSatisfy({ $0 <= Int(Int32.max) }) else {
+        throw FileError(
+          path, at: "tensor '\(name)'", "has shape \(described(shape: entry.shape)), which none of a run's has")
+      }
       tensors[name] = Tensor(try entry.floats(), shape: Shape(entry.shape))
     }
     return tensors

@@ -119,7 +119,7 @@ public struct TrainingRun: Sendable {
     let isFinite = loss.isFinite && norm.isFinite
     if isFinite {
       skipped = 0
-      update(gradients, norm: norm, rate: rate)
+      try update(gradients, norm: norm, rate: rate)
     } else {
       skipped += 1
       guard skipped <= settings.skippableSteps else {
@@ -144,7 +144,7 @@ public struct TrainingRun: Sendable {
     _ = gradientsOfMean(piece, over: max(1, piece.supervised), context)
   }
 
-  private mutating func update(_ gradients: [Tensor], norm: Double, rate: Double) {
+  private mutating func update(_ gradients: [Tensor], norm: Double, rate: Double) throws {
     var gradients = gradients
     if settings.maxGradientNorm > 0, norm > settings.maxGradientNorm {
       let factor = Float(settings.maxGradientNorm / (norm + 1e-6))
@@ -152,6 +152,11 @@ public struct TrainingRun: Sendable {
     }
     let rates = settings.roleRates
     var updated = optimizer.step(model.trainableParameters, gradients: gradients) { rate * (rates[$0] ?? 1) }[...]
+    guard updated.allSatisfy(\.isFinite) else {
+      throw TrainingError(
+        "step \(step + 1): the update made parameters that are not finite; lower learning_rate or weight_decay, or raise epsilon"
+      )
+    }
     model.forEachParameter { _, parameter in
       if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
     }

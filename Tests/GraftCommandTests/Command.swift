@@ -17,11 +17,18 @@ struct Command {
   private let process = Process()
   private let folder: String
 
-  /// A command that has been started in `folder`, which also takes what it prints.
-  init(_ arguments: [String], in folder: String) throws {
+  /// A command that has been started in `folder`, which also takes what it prints; with at most `megabytes` of memory.
+  init(_ arguments: [String], in folder: String, megabytes: Int? = nil) throws {
     self.folder = folder
-    process.executableURL = URL(fileURLWithPath: Self.program)
-    process.arguments = arguments
+    if let megabytes {
+      // What is limited is address space, of which each of many threads would reserve some that it never uses.
+      let script = "ulimit -v \(megabytes * 1024); export MALLOC_ARENA_MAX=1 OPENBLAS_NUM_THREADS=1; exec \"$0\" \"$@\""
+      process.executableURL = URL(fileURLWithPath: "/bin/sh")
+      process.arguments = ["-c", script, Self.program] + arguments
+    } else {
+      process.executableURL = URL(fileURLWithPath: Self.program)
+      process.arguments = arguments
+    }
     process.currentDirectoryURL = URL(fileURLWithPath: folder)
     process.environment = ProcessInfo.processInfo.environment.merging(["GRAFT_CACHE": folder]) { $1 }
     process.standardInput = FileHandle.nullDevice

@@ -40,6 +40,23 @@ import Text
       "pre_tokenizer.pattern: a quantifier after a quantifier at character 3 of the regular expression is not supported"
     ),
     (
+      "normalizer",
+      #"{"type":"Sequence","normalizers":["#
+        + Array(repeating: #"{"type":"Replace","pattern":{"String":"a"},"content":"aa"}"#, count: 14)
+        .joined(separator: ",") + "]}", "normalizer: may make a text more than 10000 times longer"
+    ),
+    (
+      "pre_tokenizer",
+      #"{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"ByteLevel"},{"type":"ByteLevel"},"#
+        + #"{"type":"ByteLevel"},{"type":"ByteLevel"}]}"#,
+      "pre_tokenizer: may make a text more than 10000 times longer"
+    ),
+    (
+      "decoder",
+      "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"\(String(repeating: "b", count: 10_001))\"}",
+      "decoder: may make a text more than 10000 times longer"
+    ),
+    (
       "pre_tokenizer", #"{"type":"Split","pattern":{"String":"a"},"behavior":"Odd"}"#,
       "pre_tokenizer: unknown behavior 'Odd'"
     ),

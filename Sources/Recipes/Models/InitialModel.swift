@@ -5,18 +5,30 @@ import Text
 
 /// A Llama that starts from nothing: every weight drawn from the seed.
 struct InitialModel {
+  let recipe: Recipe
   let shape: Recipe.Initial
-  let seed: Int
 
   /// Writes the model as a Hugging Face folder and returns the folder; the same seed and shape give the same bytes.
   ///
-  /// - Throws: a ``FileError`` when the tokenizer cannot be read or the folder not be written.
+  /// - Throws: a ``RecipeError`` when memory cannot hold it, a ``FileError`` when the tokenizer cannot be read or the
+  ///   folder not be written.
   func write(to folder: String) throws -> String {
     let source = Folder.isFolder(shape.tokenizer.path) ? shape.tokenizer.path : parent(of: shape.tokenizer.path)
-    let configuration = configuration(vocabulary: try Tokenizer.read(source + "/tokenizer.json").vocabularySize)
+    let vocabulary = try Tokenizer.read(source + "/tokenizer.json").vocabularySize
+    let count = shape.parameterCount(vocabulary: vocabulary)
+    guard count <= recipe.memoryLimit / 4 else {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "model.init.hidden_size",
+            "a model of this shape has \(count) weights, which take more than the \(megabytes(recipe.memoryLimit)) there are",
+            hint: "make it smaller")
+        ], path: recipe.origin)
+    }
+    let configuration = configuration(vocabulary: vocabulary)
     let network = try Llama(
       LlamaConfiguration(json: configuration, path: "model.init"),
-      from: RandomWeights(RandomKey(seed: UInt64(bitPattern: Int64(seed)))["model"]))
+      from: RandomWeights(RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))["model"]))
     try Folder.create(folder)
     for name in ["tokenizer.json", "tokenizer_config.json"] where Folder.exists(source + "/" + name) {
       try AtomicFile.write(try TextFile.read(source + "/" + name), to: folder + "/" + name)

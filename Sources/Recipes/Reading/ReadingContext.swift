@@ -1,3 +1,5 @@
+import Text
+
 /// What is known while a recipe is read, and the mistakes found so far.
 struct ReadingContext {
   /// Mistakes told at once; more do not help anybody.
@@ -45,6 +47,17 @@ struct ReadingContext {
   /// Tells that the value of the current key is of the wrong kind.
   mutating func expected(_ type: String, _ node: RecipeNode, hint: String? = nil) {
     report("'\(key)' must be \(type); found \(node.found)", at: node.place, hint: hint)
+  }
+
+  /// Whether `source` can be matched with names of layers; if not, that is told.
+  mutating func checkPattern(_ source: String, allowsPrefix: Bool = false, at place: Place) -> Bool {
+    do {
+      _ = try NamePattern(source, allowsPrefix: allowsPrefix, path: "'\(key)'")
+      return true
+    } catch {
+      report("\(error)", at: place)
+      return false
+    }
   }
 
   /// The place `node` names; nil, and told, when it names none.

@@ -62,7 +62,9 @@ extension LoadedModel {
           remedy: "give its own base, or --any-base if you know that they agree")
       }
       if let packing = binding.packing {
-        try pack(as: try Packing(parsing: packing), except: binding.unpacked)
+        do { try pack(as: try Packing(parsing: packing), except: binding.unpacked) } catch {
+          throw FileError(folder + "/graft.json", at: "key 'base_packing'", "\(error)")
+        }
       }
     }
     return try AdapterFolder.load(folder, onto: &network)

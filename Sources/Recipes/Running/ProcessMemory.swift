@@ -2,6 +2,8 @@ import Glibc
 
 /// What the system says this process holds in memory, mapped files included, in bytes.
 public enum ProcessMemory {
+  /// What the machine has.
+  public static var machine: Int { sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE)) }
   /// Now.
   public static var resident: Int { field("VmRSS:", of: "/proc/self/status") }
   /// At most so far.

@@ -17,6 +17,9 @@ public struct RunData: Sendable {
   /// The digest of all examples, ids and labels.
   public let digest: String
 
+  /// Examples that weights may make; memory has to hold them.
+  private static let mostCopies = 1 << 25
+
   init(_ recipe: Recipe, _ model: LoadedModel, random: RandomKey) throws {
     let reader = try ExampleReader(
       tokenizer: try model.requireTokenizer(), template: model.template, options: try Self.options(recipe, model))
@@ -25,6 +28,15 @@ public struct RunData: Sendable {
     for (index, source) in recipe.data.train.enumerated() {
       let read = try reader.read(source.path.path)
       report += read.report
+      let wanted = Double(examples.count) + Double(read.examples.count) * source.weight
+      guard source.weight <= 1 || wanted <= Double(Self.mostCopies) else {
+        throw RecipeError(
+          [
+            recipe.problem(
+              "data.train", "weight \(source.weight) makes more than \(Self.mostCopies) examples an epoch",
+              hint: "a weight says how often each row is drawn; give a smaller one")
+          ], path: recipe.origin)
+      }
       examples += Self.repeated(read.examples, weight: source.weight, random["weight"][index])
     }
     guard !examples.isEmpty else {

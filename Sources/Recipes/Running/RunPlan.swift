@@ -33,7 +33,7 @@ public struct RunPlan: Sendable {
     try Self.check(recipe)
     let path =
       try recipe.model.initial.map {
-        try InitialModel(shape: $0, seed: recipe.seed).write(to: (scratch ?? recipe.outputDirectory.path) + "/initial")
+        try InitialModel(recipe: recipe, shape: $0).write(to: (scratch ?? recipe.outputDirectory.path) + "/initial")
       } ?? recipe.model.path?.path ?? ""
     var model = try LoadedModel(path, chatTemplate: recipe.model.chatTemplate?.path)
     baseDigest = try Fingerprint.model(model.checkpoint)
@@ -60,18 +60,22 @@ public struct RunPlan: Sendable {
           throw FileError(folder, "holds an adapter of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'")
         }
       } else {
-        report = try model.network.graft(configuration.plan, random: random["adapter"])
+        // Each number has a gradient, and the optimiser keeps two more of it.
+        report = try model.network.graft(
+          configuration.plan, random: random["adapter"], atMost: recipe.memoryLimit / 16)
         configuration.plan.settings.channels = report.channels
       }
     } catch let error as AdapterOptionError {
       throw RecipeError([recipe.problem("adapter.\(error.key)", error.description)], path: recipe.origin)
     } catch let error as GraftError {
-      throw RecipeError(
-        [recipe.problem("adapter.target_modules", error.description)], path: recipe.origin)
+      let hint = error.key == "rank" ? "lower it, or raise train.memory_limit_gb" : nil
+      throw RecipeError([recipe.problem("adapter.\(error.key)", error.description, hint: hint)], path: recipe.origin)
     }
     self.model = model
     self.configuration = configuration
-    settings = Self.settings(recipe, examples: data.train.count)
+    settings = try Self.settings(recipe, examples: data.train.count)
+    // Read after training only; what is wrong with it is better known before.
+    if let prompts = recipe.merge?.verify.prompts?.path { _ = try ProbeText.sequences(prompts, for: model) }
   }
 
   /// How many numbers a run of `recipe` would train.
@@ -162,7 +166,7 @@ public struct RunPlan: Sendable {
       bias: GraftPlan.Bias(rawValue: adapter.bias.rawValue) ?? .none, modulesToSave: adapter.modulesToSave)
   }
 
-  private static func settings(_ recipe: Recipe, examples: Int) -> TrainingSettings {
+  private static func settings(_ recipe: Recipe, examples: Int) throws -> TrainingSettings {
     let train = recipe.train
     var settings = TrainingSettings()
     (settings.batchSize, settings.accumulation) = (train.batchSize, train.gradientAccumulationSteps)
@@ -173,7 +177,12 @@ public struct RunPlan: Sendable {
     settings.recomputes = train.activationCheckpointing
     if case .skipStep(let count) = train.onNonfinite { settings.skippableSteps = count }
     let perEpoch = TrainingRun.stepsPerEpoch(examples, settings)
-    let total = train.maxSteps ?? max(1, Int((Double(perEpoch) * (train.epochs ?? 1)).rounded(.up)))
+    let wanted = (Double(perEpoch) * (train.epochs ?? 1)).rounded(.up)
+    guard let total = train.maxSteps ?? Int(exactly: wanted).map({ max(1, $0) }) else {
+      throw RecipeError(
+        [recipe.problem("train.epochs", "\(wanted) steps are more than can be counted", hint: "give fewer epochs")],
+        path: recipe.origin)
+    }
     let warmup = train.warmupSteps ?? Int((Double(total) * (train.warmupRatio ?? 0)).rounded(.up))
     settings.schedule = Schedule(
       Schedule.Shape(rawValue: train.schedule.rawValue) ?? .constant, warmup: warmup, total: total)
@@ -241,6 +250,9 @@ public struct RunPlan: Sendable {
 }
 
 extension Recipe {
+  /// The bytes a run may take: as asked, or all the machine has.
+  var memoryLimit: Int { train.memoryLimitGB.flatMap { Int(exactly: ($0 * 1e9).rounded()) } ?? ProcessMemory.machine }
+
   /// The file messages point to.
   var origin: String { file.isEmpty ? name : file }
 

@@ -183,7 +183,7 @@ extension Codec {
     .growing
   }
 
-  /// A mapping of names to such values.
+  /// A mapping of names, or of regular expressions for them, to such values.
   func byName(of things: String) -> Codec<[String: Value]> {
     let (read, write) = (read, write)
     let type = "a mapping of names to \(things)"
@@ -193,7 +193,9 @@ extension Codec {
         return nil
       }
       var values: [String: Value] = [:]
-      for pair in pairs { values[pair.key] = read(pair.value, &context) }
+      for pair in pairs where context.checkPattern(pair.key, allowsPrefix: true, at: pair.place) {
+        values[pair.key] = read(pair.value, &context)
+      }
       return values.count == pairs.count ? values : nil
     } write: { values in
       RecipeNode(

@@ -45,6 +45,13 @@ extension Recipe {
 
     /// A small shape without a tokenizer.
     public init() {}
+
+    /// The numbers of the matrices of a model of this shape that knows `vocabulary` tokens.
+    func parameterCount(vocabulary: Int) -> Int {
+      let keys = hiddenSize / attentionHeads * keyValueHeads
+      let layer = hiddenSize * (2 * hiddenSize + 2 * keys + 3 * intermediateSize)
+      return vocabulary * hiddenSize * (tieWordEmbeddings ? 1 : 2) + hiddenLayers * layer
+    }
   }
 
   /// How the base model's weights are packed.

@@ -108,6 +108,8 @@ enum Schema {
     },
   ]
 
+  private static let single = Codec<Double>.number("that single precision can hold") { Float($0).isFinite }
+
   private static let adapter: [Key] = [
     Key(
       "adapter.type", \.adapter.type, .name(of: "an adapter type, such as lora") { $0.adapterTypes },
@@ -119,11 +121,11 @@ enum Schema {
       "adapter.rank", \.adapter.rank, .integer(1...65536), "width of the low-rank change",
       aliases: ["r", "lora_r", "lora_rank"], unless: lowRank),
     Key(
-      "adapter.alpha", \.adapter.alpha, Codec.number("") { _ in true }.optional,
+      "adapter.alpha", \.adapter.alpha, single.optional,
       "the change is multiplied by alpha / rank",
       aliases: ["lora_alpha"], unless: lowRank),
     Key(
-      "adapter.scale", \.adapter.scale, Codec.number("") { _ in true }.optional,
+      "adapter.scale", \.adapter.scale, single.optional,
       "the multiplier itself, instead of alpha", unless: lowRank),
     Key(
       "adapter.dropout", \.adapter.dropout, .number("in [0, 1)") { $0 >= 0 && $0 < 1 },
@@ -139,7 +141,7 @@ enum Schema {
       "adapter.rank_pattern", \.adapter.rankPattern, Codec.integer(1...65536).byName(of: "ranks"),
       "ranks that differ, by layer name", unless: lowRank),
     Key(
-      "adapter.alpha_pattern", \.adapter.alphaPattern, Codec.number("") { _ in true }.byName(of: "alphas"),
+      "adapter.alpha_pattern", \.adapter.alphaPattern, single.byName(of: "alphas"),
       "alphas that differ, by layer name", unless: lowRank),
     Key("adapter.bias", \.adapter.bias, .choice, "which biases are trained"),
     Key(

@@ -88,7 +88,7 @@ extension Codec where Value == Recipe.Targets {
           context.report("'\(context.key)' has no expression after 'regex:'", at: node.place)
           return nil
         }
-        return .regex(String(pattern))
+        return context.checkPattern(String(pattern), at: node.place) ? .regex(String(pattern)) : nil
       case .scalar(let text, _) where text == "all":
         context.expected(type, node, hint: "write all-linear")
       case .scalar(let text, _) where !node.isNull:

@@ -44,7 +44,8 @@ struct ConversationRenderer {
     return SupervisedText(text: whole, spans: spans)
   }
 
-  private func render(_ messages: some Collection<Message>, addGenerationPrompt: Bool = false) throws -> String {
+  /// The text of the messages.
+  func render(_ messages: some Collection<Message>, addGenerationPrompt: Bool = false) throws -> String {
     try template.render(Array(messages), addGenerationPrompt: addGenerationPrompt, bos: bos, eos: eos)
   }
 

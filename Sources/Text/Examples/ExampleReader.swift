@@ -152,6 +152,11 @@ public struct ExampleReader: Sendable {
   }
 
   private func conversation(_ messages: [Message], _ source: String) throws -> Example {
+    // Finding what the assistant says takes time in proportion to the square of the turns: not for a row that goes.
+    if let limit = options.maxSequenceLength, messages.count > 64, [.error, .drop].contains(options.tooLong) {
+      let ids = tokenizer.encode(try renderer.render(messages), addingSpecialTokens: false)
+      if ids.count > limit { return example(ids, ids.map { _ in false }, source) }
+    }
     let supervised = try renderer.supervised(messages, options.trainOn)
     let (ids, isSupervised) = supervised.tokens { tokenizer.encode($0, addingSpecialTokens: false) }
     return example(ids, isSupervised, source)

@@ -101,6 +101,13 @@ struct GGUFVocabulary {
     return model
   }
 
+  /// Refuses tokens too long to be cut in two at every place, which takes time in proportion to the square of them.
+  func checkLengths() throws {
+    let longest = 1024
+    guard let id = tokens.firstIndex(where: { $0.utf8.count > longest }) else { return }
+    throw error("tokens", "token \(id) is \(tokens[id].utf8.count) bytes long; at most \(longest) are read")
+  }
+
   /// The scores of a SentencePiece vocabulary.
   func scores() throws -> [Float] {
     let scores = try file.metadata["tokenizer.ggml.scores"]?.array?.floats()

@@ -52,6 +52,22 @@ indirect enum Normalizer: Sendable {
   }
 }
 
+extension Normalizer {
+  /// How many times longer a text may become, at most.
+  var growth: Double {
+    switch self {
+    // Of all characters U+FDFA becomes the most: 18.
+    case .form: 18
+    case .lowercase: 3
+    case .stripAccents, .strip: 1
+    case .prepend(let prefix): Double(1 + prefix.count)
+    case .replace(let separator, let content): separator.growth(replacedBy: content)
+    case .bert: 18 * 3
+    case .sequence(let normalizers): normalizers.reduce(1) { $0 * $1.growth }
+    }
+  }
+}
+
 /// BERT's cleaning: control characters go, Chinese characters stand alone, accents and case may go.
 struct BertNormalizer: Sendable {
   private let cleans: Bool

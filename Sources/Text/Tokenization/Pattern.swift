@@ -22,13 +22,21 @@ struct Pattern: Sendable {
 
   let instructions: [Instruction]
 
+  /// - Parameter isWhole: whether a match must reach the end of the text.
   /// - Throws: `FileError` naming what in the expression is not understood.
-  init(_ source: String, path: String, place: String) throws {
+  init(_ source: String, path: String, place: String, isWhole: Bool = false) throws {
     var parser = PatternParser(source, path: path, place: place)
     let tree = try parser.pattern()
     var compiler = PatternCompiler(path: path, place: place)
     try compiler.emit(tree)
-    instructions = compiler.instructions + [.accept]
+    let end: [Instruction] = isWhole ? [.look(ScalarSet([], isNegated: true), isNegated: true)] : []
+    instructions = compiler.instructions + end + [.accept]
+  }
+
+  /// Whether a match begins where `text` does.
+  func matchesStart(of text: [Unicode.Scalar]) -> Bool {
+    var search = Search(self)
+    return search.end(in: text[...], from: 0) != nil
   }
 
   /// The non-overlapping matches in `text`, from the left; empty ones are passed over.

@@ -129,3 +129,15 @@ indirect enum PreTokenizer: Sendable {
     }
   }
 }
+
+extension PreTokenizer {
+  /// How many times longer a text may become, at most.
+  var growth: Double {
+    switch self {
+    case .split: 1
+    case .prefix, .metaspace: 2
+    case .byteLevel: 4
+    case .sequence(let steps): steps.reduce(1) { $0 * $1.growth }
+    }
+  }
+}

@@ -54,6 +54,14 @@ enum Separator: Sendable {
   }
 }
 
+extension Separator {
+  /// How many times longer a text may become when every match is replaced.
+  func growth(replacedBy content: [Unicode.Scalar]) -> Double {
+    if case .literal(let literal) = self { return max(1, Double(content.count) / Double(max(1, literal.count))) }
+    return max(1, Double(content.count))
+  }
+}
+
 /// What becomes of the separators when a text is split.
 enum SplitBehavior: String, Sendable {
   case removed = "Removed"

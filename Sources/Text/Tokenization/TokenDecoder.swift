@@ -119,3 +119,15 @@ indirect enum TokenDecoder: Sendable {
     return result
   }
 }
+
+extension TokenDecoder {
+  /// How many times longer a text may become, at most.
+  var growth: Double {
+    switch self {
+    case .byteLevel, .metaspace, .byteFallback, .fuse, .strip: 1
+    case .wordPiece: 2
+    case .replace(let separator, let content): separator.growth(replacedBy: content)
+    case .sequence(let steps): steps.reduce(1) { $0 * $1.growth }
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import Autodiff
+import Networks
+import Testing
+
+@testable import Adapters
+
+struct GraftingTests {
+  private func model() throws -> any LanguageModel { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+
+  private func message(_ plan: GraftPlan, atMost limit: Int = .max) throws -> String {
+    var model = try model()
+    let error = #expect(throws: GraftError.self) {
+      try model.graft(plan, random: RandomKey(seed: 0), atMost: limit)
+    }
+    return error?.description ?? ""
+  }
+
+  @Test func `Ranks that ask for more numbers than allowed are refused before any is made`() throws {
+    var plan = GraftPlan(method: "lora", settings: AdapterSettings(rank: 2), targets: .names(["q_proj"]))
+    // Two layers of 64 inputs and 64 outputs.
+    #expect(try message(plan, atMost: 511) == "ranks of up to 2 ask for 512 numbers where 511 can be had")
+    var model = try model()
+    try model.graft(plan, random: RandomKey(seed: 0), atMost: 512)
+    plan.settings.rankPattern = [#"layers\.1\..*"#: 1 << 40]
+    #expect(
+      try message(plan, atMost: 1 << 30)
+        == "ranks of up to 1099511627776 ask for 140737488355584 numbers where 1073741824 can be had")
+  }
+
+  @Test(arguments: [
+    (GraftPlan(method: "lora", targets: .pattern("(")), "target_modules: regular expression '(': "),
+    (
+      GraftPlan(method: "lora", settings: AdapterSettings(rankPattern: ["[": 1])),
+      "rank_pattern or alpha_pattern: regular expression '[': "
+    ),
+    (
+      GraftPlan(method: "lora", targets: .pattern("(.|..)*X")), "the targets match none of the model's 15 linear layers"
+    ),
+  ])
+  func `An expression that cannot choose layers is refused`(_ plan: GraftPlan, _ start: String) throws {
+    #expect(try message(plan).hasPrefix(start))
+  }
+}
+
+extension AdapterSettings {
+  fileprivate init(rankPattern: [String: Int]) {
+    self.init()
+    self.rankPattern = rankPattern
+  }
+}

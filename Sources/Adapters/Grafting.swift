@@ -160,7 +160,8 @@ extension LanguageModel {
     var names: [String] = []
     copy.forEachBlock { name, _ in names.append(name) }
     choice.blocks = try names.filter { name in
-      let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : try plan.targets.matcher("target_modules")(name)
+      let isNamed =
+        plan.targets == .allLinear ? name.hasSuffix("mlp") : try plan.targets.matcher("target_modules")(name)
       return isNamed && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
     }
     guard !choice.blocks.isEmpty else {

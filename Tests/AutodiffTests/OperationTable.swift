@@ -215,4 +215,17 @@ let images: [Specimen] =
     }
   ]
 
-let everyOperation = unary + binary + rearrangements + products + rowwise + attentions + rotaries + images
+let routes: [Specimen] = [(1, 1, 1, [1]), (3, 5, 2, [2, 0, 3, 1]), (70, 40, 8, [60, 1, 90])].map {
+  inputs, outputs, rank, lengths in
+  let x = numbers([lengths.reduce(0, +), inputs]), pairs = 2
+  var start = 0
+  let runs = lengths.enumerated().map { index, length in
+    defer { start += length }
+    return (factors: (index + 1) % pairs, rows: start..<start + length)
+  }
+  return Specimen(
+    "routedLowRank", [x, 0.3 * numbers([pairs, rank, inputs], 5), 0.3 * numbers([pairs, outputs, rank], 6)]
+  ) { routedLowRank($0[0], a: $0[1], b: $0[2], scale: 0.5, runs: runs) }
+}
+
+let everyOperation = unary + binary + rearrangements + products + rowwise + routes + attentions + rotaries + images

@@ -44,6 +44,21 @@ struct OracleTests {
     }
   }
 
+  @Test func `Routed low-rank changes are each run's product`() {
+    let runs = [(factors: 1, rows: 0..<30), (0, 30..<31), (1, 31..<31), (1, 31..<90)]
+    expectSame([numbers([90, 50], 1), 0.2 * numbers([2, 8, 50], 2), numbers([2, 60, 8], 3)]) {
+      routedLowRank($0[0], a: $0[1], b: $0[2], scale: 0.25, runs: runs)
+    } _: { operands in
+      .concatenated(
+        runs.map { pair, rows in
+          let a = operands[1].rows(pair..<pair + 1).reshaped([8, 50])
+          let b = operands[2].rows(pair..<pair + 1).reshaped([60, 8])
+          let hidden = matmul(operands[0].rows(rows), a, transposingB: true)
+          return 0.25 * matmul(hidden, b, transposingB: true)
+        })
+    }
+  }
+
   @Test(arguments: [[1, 1], [3, 5], [50, 64]] as [Shape])
   func `Norms are their formulas`(_ shape: Shape) {
     let n = shape[1], column: Shape = [shape[0], 1]

@@ -9,10 +9,11 @@ public func matmul(_ a: Tensor, _ b: Tensor, transposingA: Bool = false, transpo
   require(
     k == k2 && lead == b.shape.dimensions.dropLast(2),
     "matmul needs [n, k] and [k, m]; got \(a.shape)\(transposingA ? "ᵀ" : "") and \(b.shape)\(transposingB ? "ᵀ" : "")")
-  let x = a.detached, y = b.detached
-  let result = batchedProduct(x, transposingA, y, transposingB, Array(lead), m, n, k)
+  let result = batchedProduct(a.detached, transposingA, b.detached, transposingB, Array(lead), m, n, k)
+  // Each is read for the other's gradient alone.
+  let x = b.hasHistory ? a.kept : nil, y = a.hasHistory ? b.kept : nil
   return Tensor(result, of: [a, b]) { g, inflow in
-    if inflow.wants(0) {
+    if inflow.wants(0), let y = y?() {
       // A = op(A)ᵀ if transposed: dA is (g op(B)ᵀ), or its transpose op(B) gᵀ.
       inflow.add(
         0,
@@ -20,7 +21,7 @@ public func matmul(_ a: Tensor, _ b: Tensor, transposingA: Bool = false, transpo
           ? batchedProduct(y, transposingB, g, true, Array(lead), k, m, n)
           : batchedProduct(g, false, y, !transposingB, Array(lead), m, k, n))
     }
-    if inflow.wants(1) {
+    if inflow.wants(1), let x = x?() {
       inflow.add(
         1,
         transposingB

@@ -6,6 +6,7 @@ public enum Catalogue {
   public static let linear: [any Adapter<FrozenLinear>.Type] = [
     LoRA.self,
     DoRA.self,
+    Hydra.self,
     Full.self,
   ]
   /// The families that change an embedding table, under the names of their kin above.

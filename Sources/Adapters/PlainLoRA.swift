@@ -1,0 +1,73 @@
+import Autodiff
+import Networks
+
+/// An adapter whose change of a layer is that of one plain LoRA, once its base and the task are known.
+///
+/// Whoever reads LoRA can then use it: PEFT, a GGUF adapter, a model that serves one task.
+public protocol LoRAEquivalent: Adapter where Base == FrozenLinear {
+  /// The LoRA that computes the same outside training over this very `base`, for the task of `context` where the task
+  /// matters.
+  ///
+  /// Its bias, where it has one, is what folding would add to the base's.
+  func plainLoRA(over base: FrozenLinear, _ context: Context) -> LoRA
+}
+
+/// An adapter that mixes what it has learned anew for each task.
+public protocol TaskRouted: LoRAEquivalent {
+  /// The tasks it tells apart, numbered from 0.
+  var tasks: Int { get }
+}
+
+extension LoRA {
+  /// An adapter with the given factors, `a` `[r, inputs]` and `b` `[outputs, r]`.
+  init(a: Tensor, b: Tensor, bias: Tensor? = nil, scale: Float, dropout: Float = 0, site: String) {
+    self.a = Parameter(a.detached, role: .factorA)
+    self.b = Parameter(b.detached, role: .factorB)
+    self.bias = bias.map { Parameter($0.detached, role: .bias) }
+    (self.scale, self.dropout, self.site) = (scale, dropout, site)
+  }
+}
+
+extension Module {
+  /// The same with plain LoRA in the place of every adapter that amounts to one; `context` names the task where the task
+  /// matters.
+  public func withPlainLoRA(_ context: Context = Context()) -> Self {
+    var copy = self
+    copy.forEachLinear { _, layer in
+      if let adapter = layer.adapter as? any LoRAEquivalent {
+        layer.adapter = adapter.plainLoRA(over: layer.base, context)
+      }
+    }
+    return copy
+  }
+
+  /// The same as one task sees it: plain LoRA in the place of every adapter that routes by task.
+  ///
+  /// What is left computes the same for any context, so it can be folded, exported and used to write.
+  public func specialised(to task: Int) -> Self {
+    var copy = self
+    copy.forEachLinear { _, layer in
+      if let adapter = layer.adapter as? any TaskRouted {
+        layer.adapter = adapter.plainLoRA(over: layer.base, Context(task: task))
+      }
+    }
+    return copy
+  }
+
+  /// Whether any adapter needs to be told the task.
+  public var routesByTask: Bool {
+    var copy = self
+    var found = false
+    copy.forEachLinear { _, layer in found = found || layer.adapter is any TaskRouted }
+    return found
+  }
+}
+
+extension AdaptedLinear {
+  /// The factors of its adapter's change, if that is a product of two thin matrices and nothing else.
+  public var lowRankFactors: LowRankFactors? {
+    if let change = adapter as? any LowRankChange { return change.factors }
+    guard let adapter = adapter as? any LoRAEquivalent, !(adapter is any TaskRouted) else { return nil }
+    return adapter.plainLoRA(over: base, Context()).factors
+  }
+}

@@ -7,6 +7,7 @@ public enum Catalogue {
     LoRA.self,
     DoRA.self,
     Hydra.self,
+    MHR.self,
     Full.self,
   ]
   /// The families that change an embedding table, under the names of their kin above.

@@ -20,6 +20,7 @@ struct Export: ParsableCommand {
 
   @Argument(help: "The model.") var model: String
   @Option(help: "The adapter's folder.") var adapter: String?
+  @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
   @Option(help: "gguf, gguf-lora or hf.") var to: String
   @Option(help: "f32, f16, q8_0, q4_0, q4_1, …; each matrix's own if left out (gguf).") var type: String?
   @Option(name: .shortAndLong, help: "The file or folder to write.") var output: String
@@ -34,8 +35,7 @@ struct Export: ParsableCommand {
       throw UsageError(description: "--to \(to): expected gguf, gguf-lora or hf")
     }
     guard type == nil || to == "gguf" else { throw UsageError(description: "--type belongs to --to gguf") }
-    var loaded = try LoadedModel(model)
-    if let adapter { try loaded.attach(adapter, anyBase: anyBase) }
+    let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
     switch to {
     case "gguf": try GGUFExport.write(try loaded.folded(.full).network, of: loaded, type: packing, to: output)
     case "gguf-lora":

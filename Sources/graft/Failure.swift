@@ -2,6 +2,7 @@ import Adapters
 import ArgumentParser
 import Files
 import Glibc
+import Networks
 import Recipes
 import Training
 import Weights
@@ -36,8 +37,8 @@ enum Failure {
 
   private static func code(of error: any Error) -> Int32? {
     switch error {
-    case is UsageError, is GraftError: 2
-    case is FileError, is PackingError: 3
+    case is UsageError, is GraftError, is TaskError: 2
+    case is FileError, is PackingError, is AdapterOptionError: 3
     case is TrainingError: 1
     default: nil
     }

@@ -16,6 +16,7 @@ struct Generate: ParsableCommand {
 
   @Argument(help: "The model.") var model: String
   @Option(help: "The adapter's folder.") var adapter: String?
+  @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
   @Option(help: "What to answer.") var prompt: String
   @Option(help: "A system message before it.") var system: String?
   @Option(help: "Tokens to write at most.") var maxNewTokens = 128
@@ -29,8 +30,7 @@ struct Generate: ParsableCommand {
     guard temperature >= 0, topP > 0, topP <= 1, maxNewTokens > 0 else {
       throw UsageError(description: "--temperature must be at least 0, --top-p in (0, 1], --max-new-tokens at least 1")
     }
-    var loaded = try LoadedModel(model)
-    if let adapter { try loaded.attach(adapter, anyBase: anyBase) }
+    let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
     let tokenizer = try loaded.requireTokenizer()
     let isChat = !raw && loaded.template != nil
     let messages =

@@ -65,6 +65,7 @@ struct Inspect: ParsableCommand {
     Console.result(
       "\(path): adapter of type \(plan.method), rank \(plan.settings.rank), scale \(number(Double(plan.settings.scale(at: ""))))"
     )
+    if !plan.settings.tasks.isEmpty { Console.result("tasks: \(plan.settings.tasks.joined(separator: ", "))") }
     if let binding = try AdapterBinding.read(path) {
       Console.result(
         "trained on \(binding.base) (sha256 \(binding.digest))\(binding.packing.map { " packed as \($0)" } ?? "")")

@@ -17,14 +17,14 @@ struct Logits: ParsableCommand {
 
   @Argument(help: "The model.") var model: String
   @Option(help: "The adapter's folder.") var adapter: String?
+  @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
   @Option(help: "Token ids, separated by commas.") var ids: String?
   @Option(help: "A text; no special tokens are added.") var text: String?
   @Option(help: "The file to write.") var out: String
   @Flag(help: "Accept an adapter that was trained on another base.") var anyBase = false
 
   func run() throws {
-    var loaded = try LoadedModel(model)
-    if let adapter { try loaded.attach(adapter, anyBase: anyBase) }
+    let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
     let network = loaded.network
     let tokens: [Int32]
     switch (ids, text) {

@@ -14,10 +14,12 @@ struct Merge: ParsableCommand {
       EXAMPLES
         graft merge smollm2 runs/trivia/adapter --output merged --format full
         graft merge smollm2 runs/trivia/adapter --output merged.gguf --format requantize --raise q8_0
+        graft merge embedded runs/topics/adapter --task humor --output humor.gguf
       """)
 
   @Argument(help: "The base model.") var model: String
   @Argument(help: "The adapter's folder.") var adapter: String
+  @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
   @Option(name: .shortAndLong, help: "Where the merged model goes.") var output: String
   @Option(help: "full or requantize.") var format = "full"
   @Option(help: "A packing, such as q8_0, for layers whose change their own packing would lose.") var raise: String?
@@ -41,8 +43,7 @@ struct Merge: ParsableCommand {
         throw UsageError(description: "--raise \(raise): \(error)")
       }
     }
-    var base = try LoadedModel(model)
-    try base.attach(adapter, anyBase: anyBase)
+    let base = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
     let probes = try probe.map { try ProbeText.sequences($0, for: base) } ?? ProbeText.standard(for: base)
     let report = try job.write(base, to: output, probe: probes)
     Console.result(json ? report.json.text(pretty: true) : report.text)

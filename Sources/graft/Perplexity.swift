@@ -17,6 +17,7 @@ struct Perplexity: ParsableCommand {
 
   @Argument(help: "The model.") var model: String
   @Option(help: "The adapter's folder.") var adapter: String?
+  @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
   @Option(help: "The text file.") var text: String
   @Option(help: "Tokens a window.") var window = 512
   @Option(help: "Windows at most; all if left out.") var windows: Int?
@@ -28,8 +29,7 @@ struct Perplexity: ParsableCommand {
     guard window >= 2, skip >= 1, skip < window, windows.map({ $0 > 0 }) ?? true else {
       throw UsageError(description: "--window must be at least 2, --skip from 1 to below it, --windows at least 1")
     }
-    var loaded = try LoadedModel(model)
-    if let adapter { try loaded.attach(adapter, anyBase: anyBase) }
+    let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
     guard window <= loaded.network.contextLength else {
       throw UsageError(
         description: "--window \(window): the model reads at most \(loaded.network.contextLength) tokens")

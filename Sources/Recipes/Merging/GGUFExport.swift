@@ -81,9 +81,10 @@ public enum GGUFExport {
     }
     copy.forEachLinear { name, layer in
       guard let adapter = layer.adapter else { return }
-      guard let factors = (adapter as? any LowRankChange)?.factors else {
+      guard let factors = layer.lowRankFactors else {
         failure = FileError(
-          path, at: name, "only plain LoRA without biases has a GGUF form; this is '\(type(of: adapter).method)'",
+          path, at: name,
+          "only what amounts to plain LoRA without biases has a GGUF form; this is '\(type(of: adapter).method)'",
           remedy: "merge it and export the model")
         return
       }

@@ -227,6 +227,9 @@ public final class Run {
     folder.keepLast(plan.recipe.save.keepLast)
   }
 
+  /// The first of the tasks, where the model computes something else for each.
+  private var routedTask: String? { training.model.routesByTask ? plan.data.tasks.first : nil }
+
   private var hasAdapter: Bool { plan.recipe.adapter.type != Full.method }
 
   private func saveAdapter(_ path: String) throws {
@@ -273,7 +276,8 @@ public final class Run {
     let written = (hasAdapter ? [folder.adapter] : []) + results.paths + [folder.recipe, folder.report]
     for path in written { say("wrote \(displayed(path))") }
     if hasAdapter, let base = plan.recipe.model.path?.raw {
-      say("next: graft generate \(base) --adapter \(displayed(folder.adapter)) --prompt \"…\"")
+      let task = routedTask.map { " --task \($0)" } ?? ""
+      say("next: graft generate \(base) --adapter \(displayed(folder.adapter))\(task) --prompt \"…\"")
     }
     return results.merge.map(\.holds) ?? true ? .complete : .unfaithful
   }
@@ -307,23 +311,32 @@ public final class Run {
     var again = try LoadedModel(plan.model.checkpoint.path)
     try again.attach(folder.adapter)
     let ids = Array((plan.data.heldOut.first ?? plan.data.train[0]).ids.prefix(64))
-    let proof = MergeProof(reference: training.model, candidate: again.network, on: [ids])
-    guard proof.maxDifference == 0 else {
-      throw TrainingError(
-        "the adapter read back from \(folder.adapter) does not compute what was trained (logits differ by \(number(proof.maxDifference)))"
-      )
+    let tasks = training.model.routesByTask ? plan.data.tasks : []
+    func view(_ model: any LanguageModel, _ task: Int) -> any LanguageModel {
+      tasks.isEmpty ? model : model.specialised(to: task)
     }
-    say("adapter read back from disk: logits equal to the trained model's, bit for bit, on \(ids.count) tokens")
+    for task in 0..<max(1, tasks.count) {
+      let proof = MergeProof(reference: view(training.model, task), candidate: view(again.network, task), on: [ids])
+      guard proof.maxDifference == 0 else {
+        throw TrainingError(
+          "the adapter read back from \(folder.adapter) does not compute what was trained (logits differ by \(number(proof.maxDifference)))"
+        )
+      }
+    }
+    let each = tasks.isEmpty ? "" : ", for each of \(tasks.count) tasks"
+    say("adapter read back from disk: logits equal to the trained model's, bit for bit, on \(ids.count) tokens\(each)")
   }
 
   private func showSamples(_ when: String) throws {
     guard let samples = plan.recipe.eval.samples, !samples.prompts.isEmpty else { return }
     let tokenizer = try plan.model.requireTokenizer()
-    say("answers \(when):")
+    var model = training.model
+    if model.routesByTask { model = model.specialised(to: 0) }
+    say("answers \(when)\(routedTask.map { ", for the task '\($0)'" } ?? ""):")
     for prompt in samples.prompts {
       let text = try plan.model.render([Message(role: "user", content: prompt)])
       let ids = tokenizer.encode(text, addingSpecialTokens: plan.model.template == nil).map(Int32.init)
-      let answer = training.model.generate(after: ids, limit: samples.maxNewTokens, stop: plan.model.stopTokens)
+      let answer = model.generate(after: ids, limit: samples.maxNewTokens, stop: plan.model.stopTokens)
       say("  > \(prompt)")
       say("    \(tokenizer.decode(answer.map(Int.init)).replacing("\n", with: "\n    "))")
     }

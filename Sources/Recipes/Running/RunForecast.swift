@@ -55,7 +55,9 @@ struct RunForecast {
   private static func shortened(_ examples: ArraySlice<Example>, to wanted: Int, of tokens: Int) -> [Example] {
     examples.map { example in
       let ids = Array(example.ids.prefix(max(2, example.ids.count * wanted / tokens)))
-      return Example(ids: ids, labels: ids, source: example.source)
+      var short = Example(ids: ids, labels: ids, source: example.source)
+      short.task = example.task
+      return short
     }
   }
 

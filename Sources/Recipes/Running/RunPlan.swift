@@ -59,6 +59,9 @@ public struct RunPlan: Sendable {
         guard plan.method == recipe.adapter.type else {
           throw FileError(folder, "holds an adapter of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'")
         }
+        if plan.method == MHR.method {
+          configuration.plan = try model.network.reroute(plan, to: graftPlan.settings, random: random["adapter"])
+        }
       } else {
         // Each number has a gradient, and the optimiser keeps two more of it.
         report = try model.network.graft(
@@ -71,6 +74,7 @@ public struct RunPlan: Sendable {
       let hint = error.key == "rank" ? "lower it, or raise train.memory_limit_gb" : nil
       throw RecipeError([recipe.problem("adapter.\(error.key)", error.description, hint: hint)], path: recipe.origin)
     }
+    try Self.checkForms(recipe, model.network)
     self.model = model
     self.configuration = configuration
     settings = try Self.settings(recipe, examples: data.train.count)
@@ -120,6 +124,7 @@ public struct RunPlan: Sendable {
             "adapter.type", "'full' leaves no adapter that could be exported", hint: "use merge.output or export.gguf"))
       }
     }
+    problems += foldingProblems(recipe)
     for name in recipe.train.roleRates.keys.sorted() where Role(rawValue: name) == nil {
       let roles = Role.allCases.map(\.rawValue).joined(separator: " ")
       problems.append(
@@ -139,7 +144,7 @@ public struct RunPlan: Sendable {
     }
   }
 
-  private static func graftPlan(_ adapter: Recipe.Adapter) -> GraftPlan {
+  static func graftPlan(_ adapter: Recipe.Adapter) -> GraftPlan {
     var settings = AdapterSettings(rank: adapter.rank, alpha: adapter.alpha ?? 8)
     if let scale = adapter.scale {
       settings.alpha = scale * (adapter.rslora ? Double(adapter.rank).squareRoot() : Double(adapter.rank))

@@ -71,6 +71,8 @@ public enum AdapterFolder {
     var stored = configuration
     if let family = Catalogue.linear.first(where: { $0.method == configuration.plan.method }) {
       (stored.plan.method, stored.plan.settings) = family.stored(configuration.plan.settings)
+    } else if let family = Catalogue.block.first(where: { $0.method == configuration.plan.method }) {
+      stored.plan.settings = family.stored(configuration.plan.settings)
     }
     try AtomicFile.write(stored.json.text(pretty: true) + "\n", to: folder + "/adapter_config.json")
     try saveParameters(of: model.withStoredAdapters, to: folder + "/adapter_model.safetensors")

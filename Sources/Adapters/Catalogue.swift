@@ -9,6 +9,7 @@ public enum Catalogue {
     Hydra.self,
     MHR.self,
     Full.self,
+    MoSA.self,
   ]
   /// The families that change an embedding table, under the names of their kin above.
   public static let embedding: [any EmbeddingAdapter.Type] = [
@@ -18,7 +19,9 @@ public enum Catalogue {
   /// The families that change a convolution.
   public static let convolution: [any Adapter<FrozenConvolution>.Type] = []
   /// The families that stand beside or behind a residual branch.
-  public static let block: [any BlockAdapter.Type] = []
+  public static let block: [any BlockAdapter.Type] = [
+    Bottleneck.self
+  ]
 
   /// The names recipes may use.
   public static var methods: [String] {

@@ -36,6 +36,10 @@ extension LanguageModel {
           try chosen.put(family, on: &layer, name)
         }
       })
+    } else if !choice.saved.isEmpty {
+      try forEachLinear(throwing: { name, layer in
+        if choice.saved.contains(name) { try grafter.put(Full.self, on: &layer, name) }
+      })
     }
     let tableFamily = Catalogue.embedding.first { $0.method == plan.method }
     try forEachEmbedding(throwing: { name, table in
@@ -127,6 +131,9 @@ extension LanguageModel {
     if Catalogue.block.contains(where: { $0.method == plan.method }) {
       return try chooseBlocks(plan, wanted, choice)
     }
+    if !Catalogue.linear.contains(where: { $0.method == plan.method }) {
+      return try chooseConvolutions(plan, wanted, choice)
+    }
     let (isTarget, isExcluded) = (
       try plan.targets.matcher("target_modules"), try plan.excluded?.matcher("exclude_modules")
     )
@@ -159,9 +166,9 @@ extension LanguageModel {
     var choice = choice, copy = self
     var names: [String] = []
     copy.forEachBlock { name, _ in names.append(name) }
-    choice.blocks = try names.filter { name in
-      let isNamed =
-        plan.targets == .allLinear ? name.hasSuffix("mlp") : try plan.targets.matcher("target_modules")(name)
+    let isTarget = try plan.targets.matcher("target_modules")
+    choice.blocks = names.filter { name in
+      let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : isTarget(name)
       return isNamed && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
     }
     guard !choice.blocks.isEmpty else {
@@ -169,7 +176,31 @@ extension LanguageModel {
         "adapter type '\(plan.method)' stands around whole branches, and the targets name none of the model's \(names.count) (\(names.prefix(4).joined(separator: ", ")), …)"
       )
     }
+    if case .names(let entries) = plan.targets {
+      for entry in entries where !choice.blocks.contains(where: { GraftPlan.Targets.ends($0, entry) }) {
+        throw unmatched("target_modules", entry, among: names, "branches")
+      }
+    }
     choice.matches = [(plan.targets == .allLinear ? "mlp" : "branches", choice.blocks.count)]
+    return choice
+  }
+
+  /// A family of convolutions stands behind all of them, unless the targets name some.
+  private func chooseConvolutions(_ plan: GraftPlan, _ wanted: Set<Int>?, _ choice: Choice) throws -> Choice {
+    var choice = choice, copy = self
+    var names: [String] = []
+    copy.forEachConvolution { name, _ in names.append(name) }
+    let isTarget = try plan.targets.matcher("target_modules")
+    choice.convolutions = names.filter { name in
+      isTarget(name)
+        && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
+    }
+    guard !choice.convolutions.isEmpty else {
+      throw GraftError(
+        "adapter type '\(plan.method)' stands behind convolutions, and the targets match none of the model's \(names.count)"
+      )
+    }
+    choice.matches = [(plan.targets == .allLinear ? "convolutions" : "targets", choice.convolutions.count)]
     return choice
   }
 

@@ -225,6 +225,9 @@ public protocol Adapter<Base>: Module {
   var stored: any Adapter<Base> { get }
   /// The family and the settings under which it is stored.
   static func stored(_ settings: AdapterSettings) -> (method: String, settings: AdapterSettings)
+  /// The weight with which a run pulls two passes of one step together, for families that draw at random what a pass
+  /// uses; nil, one pass, for most.
+  static func consistency(_ settings: AdapterSettings) throws -> Double?
 }
 
 extension Adapter {
@@ -242,6 +245,8 @@ extension Adapter {
   public static func stored(_ settings: AdapterSettings) -> (method: String, settings: AdapterSettings) {
     (method, settings)
   }
+  /// One pass a step.
+  public static func consistency(_ settings: AdapterSettings) throws -> Double? { nil }
 }
 
 /// A layer whose weights are frozen.

@@ -49,6 +49,10 @@ public protocol BlockAdapter: Module {
   func callAsFunction(_ h: Tensor, _ context: Context, branch: (Tensor) -> Tensor) -> Tensor
   /// The adapter as it is stored and used once training is over.
   var settled: Self { get }
+  /// The settings under which that is stored.
+  static func stored(_ settings: AdapterSettings) -> AdapterSettings
+  /// See ``Adapter/consistency(_:)``.
+  static func consistency(_ settings: AdapterSettings) throws -> Double?
 }
 
 extension BlockAdapter {
@@ -56,4 +60,8 @@ extension BlockAdapter {
   public static var options: [String] { [] }
   /// Itself.
   public var settled: Self { self }
+  /// As they are.
+  public static func stored(_ settings: AdapterSettings) -> AdapterSettings { settings }
+  /// One pass a step.
+  public static func consistency(_ settings: AdapterSettings) throws -> Double? { nil }
 }

@@ -1,10 +1,13 @@
 import Recipes
 
 extension LoadedModel {
-  /// The model at `path`, with an adapter where one is given, as the given task sees it.
-  init(_ path: String, adapter: String?, task: String?, anyBase: Bool) throws {
+  /// The model at `path`, with an adapter where one is given, as the given task sees it; refused where it is to be folded
+  /// and cannot be.
+  init(_ path: String, adapter: String?, task: String?, anyBase: Bool, folds: Bool = false) throws {
     guard adapter != nil || task == nil else { throw UsageError(description: "--task belongs to --adapter") }
     try self.init(path)
-    if let adapter { try attach(adapter, anyBase: anyBase, task: task) }
+    guard let adapter else { return }
+    let plan = try attach(adapter, anyBase: anyBase, task: task).plan
+    if folds && task == nil { try plan.requireFolding() }
   }
 }

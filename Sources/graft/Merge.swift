@@ -43,7 +43,7 @@ struct Merge: ParsableCommand {
         throw UsageError(description: "--raise \(raise): \(error)")
       }
     }
-    let base = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
+    let base = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: true)
     let probes = try probe.map { try ProbeText.sequences($0, for: base) } ?? ProbeText.standard(for: base)
     let report = try job.write(base, to: output, probe: probes)
     Console.result(json ? report.json.text(pretty: true) : report.text)

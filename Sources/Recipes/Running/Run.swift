@@ -285,8 +285,7 @@ public final class Run {
   /// The largest difference of a logit between the adapter beside its base and folded into it, in memory; or why it
   /// cannot fold.
   private func foldError() throws -> (error: Double?, reason: String?) {
-    guard let merging = try plan.merging else { return (nil, nil) }
-    switch merging {
+    switch try Catalogue.merging(of: plan.configuration.plan.method, plan.configuration.plan.settings) {
     case .never(let reason): return (nil, reason)
     case .exact: break
     case .perTask: return (nil, "each task folds by itself")

@@ -206,24 +206,10 @@ public struct RunPlan: Sendable {
 
   /// The run at its first step.
   var start: TrainingRun {
-    TrainingRun(
+    var run = TrainingRun(
       model.network, optimizer, settings, on: data.train, seed: UInt64(bitPattern: Int64(recipe.seed)))
-  }
-
-  /// Whether the adapter can fold; nil for what is no adapter of a linear layer.
-  var merging: Merging? {
-    get throws {
-      let plan = configuration.plan
-      func ask<A: Adapter>(_ family: A.Type) throws -> Merging {
-        A.merging(try A.configuration(plan.settings, at: ""))
-      }
-      func ask<A: BlockAdapter>(block family: A.Type) throws -> Merging {
-        A.merging(try A.configuration(plan.settings, at: ""))
-      }
-      if let family = Catalogue.linear.first(where: { $0.method == plan.method }) { return try ask(family) }
-      if let family = Catalogue.block.first(where: { $0.method == plan.method }) { return try ask(block: family) }
-      return nil
-    }
+    run.objective = objective
+    return run
   }
 
   /// What a run prints before its first step.
@@ -275,6 +261,7 @@ extension LoadedModel {
     var sites: [String] = []
     copy.forEachLinear { name, layer in if layer.adapter != nil { sites.append(name) } }
     copy.forEachEmbedding { name, table in if table.adapter != nil { sites.append(name) } }
+    copy.forEachBlock { name, block in if block.adapter != nil { sites.append(name) } }
     return sites
   }
 }

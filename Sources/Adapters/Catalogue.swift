@@ -17,7 +17,9 @@ public enum Catalogue {
     FullEmbedding.self,
   ]
   /// The families that change a convolution.
-  public static let convolution: [any Adapter<FrozenConvolution>.Type] = []
+  public static let convolution: [any Adapter<FrozenConvolution>.Type] = [
+    CLR.self
+  ]
   /// The families that stand beside or behind a residual branch.
   public static let block: [any BlockAdapter.Type] = [
     Bottleneck.self

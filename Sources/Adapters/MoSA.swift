@@ -94,7 +94,7 @@ public struct MoSA: Adapter {
 
 extension MoSA: LowRankChange {
   /// The factors of the mean.
-  public var factors: LowRankFactors? { mean.factors }
+  public var lowRankFactors: LowRankFactors? { mean.lowRankFactors }
 }
 
 extension LoRA {

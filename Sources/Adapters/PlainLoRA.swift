@@ -4,12 +4,21 @@ import Networks
 /// An adapter whose change of a layer is that of one plain LoRA, once its base and the task are known.
 ///
 /// Whoever reads LoRA can then use it: PEFT, a GGUF adapter, a model that serves one task.
-public protocol LoRAEquivalent: Adapter where Base == FrozenLinear {
+public protocol LoRAEquivalent: LowRankChange {
   /// The LoRA that computes the same outside training over this very `base`, for the task of `context` where the task
   /// matters.
   ///
   /// Its bias, where it has one, is what folding would add to the base's.
   func plainLoRA(over base: FrozenLinear, _ context: Context) -> LoRA
+}
+
+extension LoRAEquivalent {
+  /// None without the base.
+  public var lowRankFactors: LowRankFactors? { nil }
+  /// Those of the plain LoRA.
+  public func lowRankFactors(over base: FrozenLinear, _ context: Context) -> LowRankFactors? {
+    plainLoRA(over: base, context).lowRankFactors
+  }
 }
 
 /// An adapter that mixes what it has learned anew for each task.
@@ -66,8 +75,9 @@ extension Module {
 extension AdaptedLinear {
   /// The factors of its adapter's change, if that is a product of two thin matrices and nothing else.
   public var lowRankFactors: LowRankFactors? {
-    if let change = adapter as? any LowRankChange { return change.factors }
-    guard let adapter = adapter as? any LoRAEquivalent, !(adapter is any TaskRouted) else { return nil }
-    return adapter.plainLoRA(over: base, Context()).factors
+    guard !(adapter is any TaskRouted), let change = adapter as? any LowRankChange,
+      let factors = change.lowRankFactors(over: base, Context()), factors.bias == nil
+    else { return nil }
+    return factors
   }
 }

@@ -1,5 +1,6 @@
 import Adapters
 import ArgumentParser
+import Autodiff
 import Files
 import Glibc
 import Networks
@@ -39,7 +40,7 @@ enum Failure {
     switch error {
     case is UsageError, is GraftError, is TaskError: 2
     case is FileError, is PackingError, is AdapterOptionError: 3
-    case is TrainingError: 1
+    case is TrainingError, is DecompositionError: 1
     default: nil
     }
   }

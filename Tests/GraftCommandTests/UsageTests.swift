@@ -17,7 +17,8 @@ struct UsageTests {
   }
 
   @Test(arguments: [
-    "train", "resume", "merge", "export", "generate", "perplexity", "logits", "inspect", "validate", "fetch", "bench",
+    "train", "resume", "merge", "combine", "convert", "export", "generate", "perplexity", "logits", "inspect",
+    "validate", "fetch", "bench",
     "ls",
   ])
   func `Every command has help with an example`(_ name: String) throws {

@@ -27,12 +27,15 @@ public enum TrainingCheckpoint {
     let path = folder + "/state.json"
     let state = try JSON.read(path)
     guard state["format"]?.int == 1, let step = state["step"]?.int, let steps = state["optimizer_steps"]?.int,
-      step >= 0, steps >= 0
+      step >= 0, (0...step).contains(steps)
     else { throw FileError(path, "is no checkpoint of this version") }
+    guard step <= run.totalSteps else {
+      throw FileError(path, "was written after step \(step), but the run has \(run.totalSteps)")
+    }
     let parameters = try read(folder + "/parameters.safetensors")
     let expected = run.model.trainableParameters
     if let extra = Set(parameters.keys).subtracting(expected.map(\.name)).sorted().first {
-      throw FileError(folder, at: "tensor '\(extra)'", "is not trained by this run")
+      throw FileError(folder, at: "tensor \(quoted(extra))", "is not trained by this run")
     }
     var failure: FileError?
     run.model.forEachParameter { name, parameter in
@@ -44,9 +47,26 @@ public enum TrainingCheckpoint {
       parameter.value = value
     }
     if let failure { throw failure }
-    run.optimizer.restore(try read(folder + "/optimizer.safetensors"), steps: steps)
+    let memory = folder + "/optimizer.safetensors", remembered = try read(memory)
+    try check(remembered, against: expected, memory)
+    run.optimizer.restore(remembered, steps: steps)
     run.step = step
     return state
+  }
+
+  /// Refuses what an optimiser could not remember: its steps trust that the shapes are those of the parameters.
+  private static func check(
+    _ memory: [String: Tensor], against parameters: [(name: String, value: Tensor)], _ path: String
+  ) throws {
+    let shapes = Dictionary(parameters.map { ($0.name, $0.value.shape) }) { first, _ in first }
+    for (name, value) in memory.sorted(by: { $0.key < $1.key }) {
+      // An optimiser with more than one memory puts a word and a point in front of the parameter's name.
+      let owner = shapes[name] ?? shapes[String(name.drop { $0 != "." }.dropFirst())]
+      guard value.shape == owner else {
+        throw FileError(
+          path, at: "tensor \(quoted(name))", "has shape \(value.shape), which no parameter of that name has")
+      }
+    }
   }
 
   private static func write(_ tensors: [(name: String, value: Tensor)], to path: String) throws {

@@ -183,7 +183,10 @@ struct SafetensorsParts: Sendable {
   init(header: String, data: [UInt8]) { (self.header, self.data) = (header, data) }
 
   init(fixture: String) {
-    let bytes = FileManager.default.contents(atPath: fixtures + "/" + fixture).map { [UInt8]($0) } ?? []
+    self.init([UInt8](FileManager.default.contents(atPath: fixtures + "/" + fixture) ?? Data()))
+  }
+
+  init(_ bytes: [UInt8]) {
     let length = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
     self.init(header: String(decoding: bytes[8..<8 + length], as: UTF8.self), data: Array(bytes[(8 + length)...]))
   }

@@ -56,7 +56,7 @@ public enum TrainingCheckpoint {
 
   /// Refuses what an optimiser could not remember: its steps trust that the shapes are those of the parameters.
   private static func check(
-    _ memory: [String: Tensor], against parameters: [(name: String, value: Tensor)], _ path: String
+    _ memory: [String: Tensor], against parameters: [TrainableParameter], _ path: String
   ) throws {
     let shapes = Dictionary(parameters.map { ($0.name, $0.value.shape) }) { first, _ in first }
     for (name, value) in memory.sorted(by: { $0.key < $1.key }) {

@@ -87,7 +87,7 @@ struct MoSATests {
     #expect(stored(x, over: base, Context()) == y)
     #expect(stored.trainableParameters.map(\.name) == ["lora_A.weight", "lora_B.weight"])
     #expect(stored.trainableParameters.map(\.role) == [.factorA, .factorB])
-    let factors = try #require(adapter.factors)
+    let factors = try #require(adapter.lowRankFactors)
     expectWithin(
       base.weight.unpacked() + factors.scale * matmul(factors.b, factors.a),
       adapter.merged(

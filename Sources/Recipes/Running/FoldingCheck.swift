@@ -5,26 +5,26 @@ import Networks
 extension RunPlan {
   /// The files `recipe` asks for that its family cannot fold into, and tasks that it lacks to route by.
   static func foldingProblems(_ recipe: Recipe) -> [RecipeError.Problem] {
-    let type = recipe.adapter.type
-    let folds = [
+    let plan = graftPlan(recipe.adapter)
+    let wanted = [
       ("merge.output", writesMerged(recipe)), ("export.gguf", recipe.export?.gguf != nil),
+      ("export.gguf_lora", recipe.export?.ggufLora != nil),
     ].filter(\.1).map(\.0)
-    switch merging(recipe.adapter) {
+    // What is wrong with the settings themselves, grafting tells better.
+    switch try? Catalogue.merging(of: plan.method, plan.settings) {
     case .exact, nil: return []
-    case .never(let reason):
-      return folds.map {
-        recipe.problem($0, "'\(type)' cannot be folded: \(reason)", hint: "remove the key and keep the adapter")
-      }
+    case .never:
+      return wanted.map { recipe.problem($0, plan.foldingObjection ?? "", hint: "remove \($0)") }
     case .perTask:
-      var problems = (folds + (recipe.export?.ggufLora != nil ? ["export.gguf_lora"] : [])).map {
+      var problems = wanted.map {
         recipe.problem(
-          $0, "'\(type)' folds for one task at a time",
+          $0, "'\(plan.method)' folds for one task at a time",
           hint: "remove the key; when the run is done, graft merge or graft export with --task writes a task's model")
       }
       if recipe.data.taskField == nil {
         problems.append(
           recipe.problem(
-            "adapter.type", "'\(type)' learns a mixture for each task, and no row names its task",
+            "adapter.type", "'\(plan.method)' learns a mixture for each task, and no row names its task",
             hint: "set data.task_field to the key under which rows name their task"))
       }
       return problems
@@ -67,18 +67,4 @@ extension RunPlan {
   }
 
   private static func writesMerged(_ recipe: Recipe) -> Bool { recipe.merge.map { $0.format != .adapterOnly } ?? false }
-
-  /// How the family folds, as configured; nil where the configuration is wrong, which grafting tells better.
-  private static func merging(_ adapter: Recipe.Adapter) -> Merging? {
-    let settings = graftPlan(adapter).settings
-    func linear<A: Adapter>(_ family: A.Type) -> Merging? {
-      (try? A.configuration(settings, at: "")).map(A.merging)
-    }
-    func block<A: BlockAdapter>(_ family: A.Type) -> Merging? {
-      (try? A.configuration(settings, at: "")).map(A.merging)
-    }
-    if let family = Catalogue.linear.first(where: { $0.method == adapter.type }) { return linear(family) }
-    if let family = Catalogue.convolution.first(where: { $0.method == adapter.type }) { return linear(family) }
-    return Catalogue.block.first { $0.method == adapter.type }.flatMap { block($0) }
-  }
 }

@@ -35,7 +35,7 @@ struct Export: ParsableCommand {
       throw UsageError(description: "--to \(to): expected gguf, gguf-lora or hf")
     }
     guard type == nil || to == "gguf" else { throw UsageError(description: "--type belongs to --to gguf") }
-    let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: to != "gguf-lora")
+    let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: true)
     switch to {
     case "gguf": try GGUFExport.write(try loaded.folded(.full).network, of: loaded, type: packing, to: output)
     case "gguf-lora":

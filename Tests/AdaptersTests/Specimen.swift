@@ -81,7 +81,52 @@ let specimens: [Specimen] = [
   Specimen(
     name: "full, everything", plan: GraftPlan(method: "full"), moreTargets: .allLinear,
     parameters: { $0.inputs * $0.outputs }, otherParameters: 5 * 64, startTolerance: 1e-6, startsByChance: false),
+  Specimen(name: "hydra", plan: plan("hydra")) {
+    4 * ($0.inputs + $0.outputs) + 4 * 2 * $0.outputs + 4 + 4 + 2 * $0.outputs
+  },
+  Specimen(
+    name: "hydra, no biases, unequal ranks",
+    plan: plan("hydra") { $0.options = ["branch_bias": "false", "sequential_rank": "2"] }
+  ) {
+    4 * ($0.inputs + $0.outputs) + 2 * 2 * $0.outputs
+  },
+  Specimen(
+    name: "mhr, Poly", plan: plan("mhr", skills: 3, heads: 1), parameters: { 3 * 4 * ($0.inputs + $0.outputs) + 2 * 3 },
+    merging: .perTask, task: 1),
+  Specimen(
+    name: "mhr, four heads", plan: plan("mhr", skills: 3, heads: 4),
+    parameters: { 3 * 4 * ($0.inputs + $0.outputs) + 2 * 4 * 3 }, merging: .perTask, task: 0),
+  Specimen(
+    name: "mhr, relaxed", plan: plan("mhr", skills: 2, heads: 2, ["relaxed": "true"]),
+    parameters: { 2 * 4 * ($0.inputs + $0.outputs) + 2 * 2 * 2 }, merging: .perTask, task: 1),
+  // Stored as the mean of its modules, which is a plain LoRA.
+  Specimen(
+    name: "mosa", plan: plan("mosa"), parameters: { 4 * ($0.inputs + $0.outputs) }, storedTolerance: 1e-6),
+  // Both factors learn as departures from their start, which begin at zero whatever the start.
+  Specimen(
+    name: "mosa, both sides split", plan: plan("mosa") { $0.options = ["splits": "2", "share": "none"] },
+    parameters: { 4 * ($0.inputs + $0.outputs) }, startsByChance: false, storedTolerance: 1e-6),
+  bottleneck("adaptformer") { 2 * $0 },
+  bottleneck("pfeiffer") { 2 * $0 },
+  bottleneck("houlsby") { _ in 0 },
 ]
+
+/// A bottleneck of width 4 around the feed-forward branches, with `norm` numbers in a norm of its own.
+private func bottleneck(_ style: String, norm: @escaping @Sendable (_ width: Int) -> Int) -> Specimen {
+  Specimen(
+    name: "bottleneck, \(style)", plan: plan("bottleneck", on: ["mlp"]) { $0.options = ["style": style] },
+    moreTargets: .names(["mlp", "self_attn"]),
+    parameters: { 4 * $0.inputs + 4 + 4 * $0.outputs + $0.outputs + norm($0.inputs) },
+    merging: .never(because: "its activation makes the change depend on the input"))
+}
+
+/// A plan for two tasks.
+private func plan(_ method: String, skills: Int, heads: Int, _ more: [String: String] = [:]) -> GraftPlan {
+  plan(method) {
+    $0.tasks = ["ask", "tell"]
+    $0.options = ["skills": "\(skills)", "heads": "\(heads)"].merging(more) { $1 }
+  }
+}
 
 /// A plan of rank 4 and α 8 on q and v of the fixtures.
 private func plan(

@@ -21,7 +21,7 @@ let package = Package(
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
     .target(name: "CKernels"),
     .target(name: "Autodiff", dependencies: ["COpenBLAS"]),
-    .target(name: "Files", dependencies: []),
+    .target(name: "Files", dependencies: ["CHDF5"]),
     .target(name: "Text", dependencies: ["Files"]),
     .target(name: "Weights", dependencies: ["Autodiff", "Files", "CKernels"]),
     .target(name: "Networks", dependencies: ["Autodiff", "Files", "Text", "Weights"]),
@@ -36,7 +36,7 @@ let package = Package(
     .executableTarget(
       name: "graft", dependencies: ["Recipes", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
     .testTarget(name: "AutodiffTests", dependencies: ["Autodiff", "Files"]),
-    .testTarget(name: "FilesTests", dependencies: ["Files"]),
+    .testTarget(name: "FilesTests", dependencies: ["Files", "CHDF5"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Files"]),
     .testTarget(name: "WeightsTests", dependencies: ["Weights", "CKernels", "Files"]),
     .testTarget(name: "NetworksTests", dependencies: ["Networks", "Files"]),

@@ -1,10 +1,24 @@
 /* HDF5's constants are macros that call functions, which Swift cannot import; these wrap the ones Graft uses. */
 #include <hdf5.h>
 
+static inline hid_t graft_H5T_IEEE_F32LE(void) { return H5T_IEEE_F32LE; }
+static inline hid_t graft_H5T_IEEE_F32BE(void) { return H5T_IEEE_F32BE; }
+static inline hid_t graft_H5T_STD_I64LE(void) { return H5T_STD_I64LE; }
+static inline hid_t graft_H5T_STD_I64BE(void) { return H5T_STD_I64BE; }
+static inline hid_t graft_H5T_STD_U8LE(void) { return H5T_STD_U8LE; }
+static inline hid_t graft_H5T_STD_U8BE(void) { return H5T_STD_U8BE; }
 static inline hid_t graft_H5T_NATIVE_FLOAT(void) { return H5T_NATIVE_FLOAT; }
-static inline hid_t graft_H5T_NATIVE_INT32(void) { return H5T_NATIVE_INT32; }
 static inline hid_t graft_H5T_NATIVE_INT64(void) { return H5T_NATIVE_INT64; }
 static inline hid_t graft_H5T_NATIVE_UINT8(void) { return H5T_NATIVE_UINT8; }
+static inline hid_t graft_H5T_C_S1(void) { return H5T_C_S1; }
 static inline hid_t graft_H5P_DATASET_CREATE(void) { return H5P_DATASET_CREATE; }
+static inline hid_t graft_H5P_LINK_CREATE(void) { return H5P_LINK_CREATE; }
 static inline unsigned graft_H5F_ACC_TRUNC(void) { return H5F_ACC_TRUNC; }
 static inline unsigned graft_H5F_ACC_RDONLY(void) { return H5F_ACC_RDONLY; }
+
+/* Positive for a hard link, 0 for any other, negative where there is none. H5L_info_t is one of two types by version. */
+static inline int graft_H5L_is_hard(hid_t file, const char *name) {
+  H5L_info_t link;
+  if (H5Lexists(file, name, H5P_DEFAULT) <= 0 || H5Lget_info(file, name, &link, H5P_DEFAULT) < 0) return -1;
+  return link.type == H5L_TYPE_HARD;
+}

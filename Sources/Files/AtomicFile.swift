@@ -9,6 +9,20 @@ public enum AtomicFile {
   /// - Throws: what `body` throws, or `FileError` with the system's reason. The temporary file is then gone and an old
   ///   file untouched.
   public static func write(_ path: String, _ body: (inout FileWriter) throws -> Void) throws {
+    try replace(path) { descriptor, _ in
+      var writer = FileWriter(descriptor: descriptor, path: path)
+      try body(&writer)
+      try writer.flush()
+    }
+  }
+
+  /// Lets `body` write the file itself under a temporary name, for a library that takes a name and no descriptor.
+  static func write(_ path: String, byName body: (_ temporary: String) throws -> Void) throws {
+    try replace(path) { try body($1) }
+  }
+
+  private static func replace(_ path: String, _ body: (_ descriptor: Int32, _ temporary: String) throws -> Void) throws
+  {
     guard !path.isEmpty, !path.utf8.contains(0) else { throw FileError(path, "is not a usable path") }
     let target = try resolved(path)
     let folder = parent(target)
@@ -20,9 +34,7 @@ public enum AtomicFile {
       if !isFinished { unlink(temporary) }
     }
     keepPermissions(of: target, on: descriptor)
-    var writer = FileWriter(descriptor: descriptor, path: path)
-    try body(&writer)
-    try writer.flush()
+    try body(descriptor, temporary)
     try check(fsync(descriptor), path, "cannot be written to disk")
     isOpen = false
     try check(close(descriptor), path, "cannot be written")

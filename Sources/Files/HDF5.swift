@@ -1,0 +1,88 @@
+import CHDF5
+import Synchronization
+
+/// An element of a dataset, and how files hold it.
+public protocol HDF5Element: BitwiseCopyable, Sendable {
+  /// What messages call it.
+  static var hdf5Name: String { get }
+  /// The type in memory, as the library numbers types, and the types in a file that are read as it.
+  static var hdf5Types: (memory: Int64, stored: [Int64]) { get }
+  /// The zero that a dataset is read over.
+  static var zero: Self { get }
+}
+
+extension Float: HDF5Element {
+  /// What messages call it.
+  public static var hdf5Name: String { "32-bit floats" }
+  /// Either byte order is read.
+  public static var hdf5Types: (memory: Int64, stored: [Int64]) {
+    (graft_H5T_NATIVE_FLOAT(), [graft_H5T_IEEE_F32LE(), graft_H5T_IEEE_F32BE()])
+  }
+}
+
+extension Int64: HDF5Element {
+  /// What messages call it.
+  public static var hdf5Name: String { "64-bit integers" }
+  /// Either byte order is read.
+  public static var hdf5Types: (memory: Int64, stored: [Int64]) {
+    (graft_H5T_NATIVE_INT64(), [graft_H5T_STD_I64LE(), graft_H5T_STD_I64BE()])
+  }
+}
+
+extension UInt8: HDF5Element {
+  /// What messages call it.
+  public static var hdf5Name: String { "bytes" }
+  /// The library tells byte orders apart even here.
+  public static var hdf5Types: (memory: Int64, stored: [Int64]) {
+    (graft_H5T_NATIVE_UINT8(), [graft_H5T_STD_U8LE(), graft_H5T_STD_U8BE()])
+  }
+}
+
+/// A dataset's numbers, row after row.
+public struct HDF5Array<Element: HDF5Element>: Sendable {
+  /// The sizes, outermost first.
+  public let shape: [Int]
+  /// The numbers.
+  public let values: [Element]
+}
+
+/// The library, which is not safe to enter from two threads at once and prints its own errors unless told not to.
+enum HDF5Library {
+  private static let turn = Mutex(())
+
+  /// Runs `body` alone and in silence.
+  static func enter<R>(_ body: () throws -> R) rethrows -> R {
+    try turn.withLock { _ in
+      // The setting is a thread's own where the library was built for threads.
+      H5Eset_auto2(0, nil, nil)
+      // A file must not make the process load code: filters come from the library itself or not at all.
+      H5PLset_loading_state(0)
+      return try body()
+    }
+  }
+
+  /// The most axes a dataset may have here.
+  static let maxRank = 4
+}
+
+/// An object of the library, closed when it goes.
+struct HDF5Handle: ~Copyable {
+  let id: Int64
+  private let close: (Int64) -> Int32
+
+  /// The object `id`; nil when the library could not make it.
+  init?(_ id: Int64, _ close: @escaping (Int64) -> Int32) {
+    guard id >= 0 else { return nil }
+    (self.id, self.close) = (id, close)
+  }
+
+  deinit { _ = close(id) }
+}
+
+extension HDF5Handle {
+  static func dataset(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Dclose($0) } }
+  static func space(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Sclose($0) } }
+  static func type(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Tclose($0) } }
+  static func properties(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Pclose($0) } }
+  static func attribute(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Aclose($0) } }
+}

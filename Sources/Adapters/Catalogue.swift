@@ -8,6 +8,7 @@ public enum Catalogue {
     DoRA.self,
     Hydra.self,
     MHR.self,
+    CorDA.self,
     Full.self,
     MoSA.self,
   ]

@@ -20,15 +20,19 @@ public struct DoRA: Adapter {
   /// What `settings` choose for the layer named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> LoRA.Configuration {
     guard !settings.hasBias else { throw GraftError("'dora' has no bias of its own; remove lora_bias") }
-    return try LoRA.configuration(settings, at: site)
+    let configuration = try LoRA.configuration(settings, at: site)
+    guard configuration.start.isBlank else {
+      throw GraftError("'dora' starts from the base itself; init '\(settings.start)' is not known to it")
+    }
+    return configuration
   }
 
   var lora: LoRA
   var magnitude: Parameter
 
   /// A fresh adapter, which changes nothing.
-  public init(on base: inout FrozenLinear, _ configuration: LoRA.Configuration, _ setup: Setup) {
-    lora = LoRA(on: &base, configuration, setup)
+  public init(on base: inout FrozenLinear, _ configuration: LoRA.Configuration, _ setup: Setup) throws {
+    lora = try LoRA(on: &base, configuration, setup)
     magnitude = Parameter(Self.rowNorms(base.weight.unpacked()), role: .magnitude)
   }
 

@@ -108,7 +108,7 @@ extension LanguageModel {
     }
   }
 
-  private func choose(_ plan: GraftPlan) throws -> Choice {
+  func choose(_ plan: GraftPlan) throws -> Choice {
     var copy = self
     var linears: [String] = [], tables: [String] = [], parameters: [String] = []
     copy.forEachLinear { name, _ in linears.append(name) }
@@ -242,7 +242,7 @@ extension LanguageModel {
 }
 
 /// Where a plan's parts go.
-private struct Choice {
+struct Choice {
   var linears: [String] = []
   var embeddings: [String] = []
   var blocks: [String] = [], convolutions: [String] = []

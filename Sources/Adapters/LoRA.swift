@@ -7,6 +7,8 @@ import Networks
 ///
 /// `A` is `[r, inputs]`, drawn evenly from ±1/√inputs as PEFT does; `B` is `[outputs, r]`, zero, so training starts at
 /// the base model. Folding adds `s B A` to `W` and costs nothing at inference. Trains r (inputs + outputs) numbers.
+/// Other starts are in ``LowRankStart``; one that takes B₀ A₀ out of the base is stored as LoRA of rank 2r over the
+/// base as it was, s [B, −B₀] [A; A₀].
 ///
 /// Papers: <https://arxiv.org/abs/2106.09685>, rsLoRA <https://arxiv.org/abs/2312.03732>
 public struct LoRA: Adapter {
@@ -14,6 +16,10 @@ public struct LoRA: Adapter {
   public static let method = "lora"
   /// Always.
   public static func merging(_ configuration: Configuration) -> Merging { .exact }
+  /// The inputs' second moment, where `A` starts from them.
+  public static func statistics(_ settings: AdapterSettings) throws -> Statistics {
+    settings.start == "eva" ? .secondMoment : []
+  }
 
   /// What can be chosen about it; DoRA shares it.
   public struct Configuration: Sendable, Equatable {
@@ -25,22 +31,21 @@ public struct LoRA: Adapter {
     public var dropout: Float
     /// Whether `B` has a bias of its own (PEFT's `lora_bias`).
     public var hasBias: Bool
-    /// How `A` starts.
-    public var start: Start
+    /// How the factors start.
+    public var start: LowRankStart
 
     /// A configuration.
-    public init(rank: Int, scale: Float, dropout: Float = 0, hasBias: Bool = false, start: Start = .uniform) {
+    public init(rank: Int, scale: Float, dropout: Float = 0, hasBias: Bool = false, start: LowRankStart = .uniform) {
       (self.rank, self.scale, self.dropout, self.hasBias, self.start) = (rank, scale, dropout, hasBias, start)
     }
-
-    /// The ways `A` can start.
-    public enum Start: String, Sendable { case uniform = "default", gaussian }
   }
 
   /// What `settings` choose for the layer named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
-    guard let start = Configuration.Start(rawValue: settings.start) else {
-      throw GraftError("init '\(settings.start)' is not known to '\(method)'; expected default or gaussian")
+    guard let start = LowRankStart(settings.start) else {
+      throw GraftError(
+        "init '\(settings.start)' is not known to '\(method)'; expected default, gaussian, orthogonal, pissa, pissa_niter_N, olora, eva or loftq"
+      )
     }
     return Configuration(
       rank: settings.rank(at: site), scale: settings.scale(at: site), dropout: Float(settings.dropout),
@@ -53,24 +58,25 @@ public struct LoRA: Adapter {
   let scale: Float
   let dropout: Float
   let site: String
+  /// What was taken out of the base, if anything was.
+  private let removed: StartFactors?
 
-  /// A fresh adapter, which changes nothing.
-  public init(on base: inout FrozenLinear, _ configuration: Configuration, _ setup: Setup) {
-    let r = configuration.rank
-    a = Parameter(Self.start(configuration, fanIn: base.inputs, from: setup.random["lora_A"]), role: .factorA)
-    b = Parameter(.zeros([base.outputs, r]), role: .factorB)
-    bias = configuration.hasBias ? Parameter(.zeros([base.outputs]), role: .bias) : nil
-    (scale, dropout, site) = (configuration.scale, configuration.dropout, setup.site)
+  /// A fresh adapter, which changes nothing; where the start takes part of `base`, the rest is left there.
+  ///
+  /// - Throws: a ``GraftError`` for a rank the start cannot have here, or what it needed measured and was not.
+  public init(on base: inout FrozenLinear, _ configuration: Configuration, _ setup: Setup) throws {
+    let factors = try configuration.start.factors(
+      on: &base, rank: configuration.rank, scale: configuration.scale, setup)
+    self.init(factors, configuration, site: setup.site)
   }
 
-  static func start(_ configuration: Configuration, fanIn: Int, from random: RandomKey) -> Tensor {
-    switch configuration.start {
-    case .uniform:
-      let bound = 1 / Float(fanIn).squareRoot()
-      return .uniform([configuration.rank, fanIn], in: -bound..<bound, from: random)
-    case .gaussian:
-      return .normal([configuration.rank, fanIn], deviation: 1 / Float(configuration.rank), from: random)
-    }
+  /// An adapter with the given factors.
+  init(_ factors: StartFactors, _ configuration: Configuration, site: String) {
+    a = Parameter(factors.a, role: .factorA)
+    b = Parameter(factors.b, role: .factorB)
+    bias = configuration.hasBias ? Parameter(.zeros([factors.b.shape[0]]), role: .bias) : nil
+    removed = factors.leftBase ? factors : nil
+    (scale, dropout, self.site) = (configuration.scale, configuration.dropout, site)
   }
 
   /// The layer's output with the low-rank branch.
@@ -93,6 +99,36 @@ public struct LoRA: Adapter {
 
   /// `s B A`, `[outputs, inputs]`.
   var change: Tensor { scale * matmul(b.value.detached, a.value.detached) }
+
+  /// The change of the base as it was before the start took its part: of twice the rank if it did.
+  public var stored: any Adapter<FrozenLinear> { overOriginal }
+
+  var overOriginal: LoRA {
+    guard let removed else { return self }
+    let whole = StartFactors(
+      a: .concatenated([a.value.detached, removed.a]),
+      b: Tensor.concatenated([b.value.detached.transposed, -1 * removed.b.transposed]).transposed)
+    let configuration = Configuration(rank: whole.a.shape[0], scale: scale, dropout: dropout, hasBias: bias != nil)
+    var plain = LoRA(whole, configuration, site: site)
+    plain.bias = bias
+    return plain
+  }
+
+  /// Rank and α doubled where the start took part of the base.
+  public static func stored(_ settings: AdapterSettings) -> (method: String, settings: AdapterSettings) {
+    (method, LowRankStart(settings.start)?.movesBase ?? false ? doubled(settings) : settings)
+  }
+
+  /// The settings of a change of twice the rank and the same scale at every layer.
+  static func doubled(_ settings: AdapterSettings) -> AdapterSettings {
+    var plain = settings
+    plain.start = "default"
+    let factor = settings.isRankStabilised ? 2.0.squareRoot() : 2
+    (plain.rank, plain.alpha) = (2 * settings.rank, factor * settings.alpha)
+    plain.rankPattern = settings.rankPattern.mapValues { 2 * $0 }
+    plain.alphaPattern = settings.alphaPattern.mapValues { factor * $0 }
+    return plain
+  }
 
   /// Presents the factors under PEFT's names.
   public mutating func visit(_ visitor: Visitor) {

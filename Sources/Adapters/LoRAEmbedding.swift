@@ -15,7 +15,11 @@ public struct LoRAEmbedding: EmbeddingAdapter {
 
   /// What `settings` choose for the table named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> LoRA.Configuration {
-    try LoRA.configuration(settings, at: site)
+    let configuration = try LoRA.configuration(settings, at: site)
+    guard configuration.start.isBlank else {
+      throw GraftError("init '\(settings.start)' has no form for the embedding '\(site)'; leave it out of the targets")
+    }
+    return configuration
   }
 
   var a: Parameter

@@ -39,8 +39,10 @@ extension LowRankChange {
 }
 
 extension LoRA: LowRankChange {
-  /// Its own, and its branch's bias if it has one.
+  /// Its own over the base as it lies on disk, and its branch's bias if it has one.
   public var lowRankFactors: LowRankFactors? {
-    LowRankFactors(a: a.value.detached, b: b.value.detached, scale: scale, bias: bias?.value.detached)
+    let plain = overOriginal
+    return LowRankFactors(
+      a: plain.a.value.detached, b: plain.b.value.detached, scale: scale, bias: bias?.value.detached)
   }
 }

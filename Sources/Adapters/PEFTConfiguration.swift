@@ -28,6 +28,11 @@ public struct PEFTConfiguration: Sendable, Equatable {
     for key in Self.refused where reader.isSet(key) {
       throw FileError(path, at: "key '\(key)'", "is set, but not supported; the adapter would compute something else")
     }
+    if let start = object["init_lora_weights"]?.string, Self.startsThatMoveTheBase.contains(where: start.hasPrefix) {
+      throw FileError(
+        path, at: "key 'init_lora_weights'", "'\(start)' means that these factors belong to a changed base",
+        remedy: "save it from PEFT with path_initial_model_for_weight_conversion")
+    }
     var settings = AdapterSettings(rank: try reader.int("r") ?? 8, alpha: try reader.double("lora_alpha") ?? 8)
     settings.isRankStabilised = object["use_rslora"]?.bool ?? false
     settings.dropout = try reader.double("lora_dropout") ?? 0
@@ -128,6 +133,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
     "alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "trainable_token_indices",
     "use_qalora", "use_bdlora", "velora_config", "kasa_config", "monteclora_config", "layers_pattern",
   ]
+  private static let startsThatMoveTheBase = ["pissa", "olora", "corda", "lora_ga"]
   private static let written: Set<String> = [
     "peft_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "lora_bias",
     "use_rslora",

@@ -8,6 +8,8 @@ public struct MergeProof: Sendable, Equatable {
   public let tokens: Int
   /// The largest and the mean difference of a logit.
   public let maxDifference: Double, meanDifference: Double
+  /// The largest magnitude of the reference's logits.
+  public let largestLogit: Double
   /// KL(reference ‖ candidate), nats a token.
   public let divergence: Double
   /// The share of positions at which both find the same token likeliest.
@@ -16,7 +18,7 @@ public struct MergeProof: Sendable, Equatable {
   /// Compares the logits of `candidate` with those of `reference` on sequences of ids.
   public init(reference: any LanguageModel, candidate: any LanguageModel, on sequences: [[Int32]]) {
     var tokens = 0, agreeing = 0
-    var largest = 0.0, total = 0.0, divergence = 0.0, count = 0
+    var largest = 0.0, largestLogit = 0.0, total = 0.0, divergence = 0.0, count = 0
     for ids in sequences where !ids.isEmpty {
       let (a, b) = (reference.logits(TokenBatch([ids])), candidate.logits(TokenBatch([ids])))
       tokens += ids.count
@@ -29,12 +31,13 @@ public struct MergeProof: Sendable, Equatable {
             // Not max(): a NaN must be seen, not passed over.
             if !(difference <= largest) { largest = difference }
             total += difference
+            largestLogit = max(largestLogit, Double(abs(a[i])))
           }
           count += a.count
         }
       }
     }
-    self.tokens = tokens
+    (self.tokens, self.largestLogit) = (tokens, largestLogit)
     (maxDifference, meanDifference) = (largest, count > 0 ? total / Double(count) : 0)
     self.divergence = tokens > 0 ? divergence / Double(tokens) : 0
     agreement = tokens > 0 ? Double(agreeing) / Double(tokens) : 1

@@ -122,6 +122,11 @@ private struct Check {
       context.report(
         "'train.nesterov' needs momentum", at: place("train.nesterov"), hint: "give train.momentum, such as 0.9")
     }
+    if recipe.adapter.initialization == .loftq, recipe.quantization == nil {
+      context.report(
+        "'adapter.init' loftq starts from what packing the base loses, and nothing packs it", at: place("adapter.init"),
+        hint: "give quantization.packing, such as nf4")
+    }
     if recipe.export != nil, !has("export.gguf"), !has("export.gguf_lora"), !has("export.peft") {
       context.report(
         "'export' names no file to write", at: place("export.gguf"),

@@ -73,7 +73,8 @@ public struct RunData: Sendable {
     digest = Fingerprint.text((examples + heldOut).map { "\($0.ids)\($0.labels)" }.joined(separator: "\n"))
   }
 
-  private static func options(_ recipe: Recipe, _ model: LoadedModel) throws -> ExampleOptions {
+  /// How rows become examples.
+  static func options(_ recipe: Recipe, _ model: LoadedModel) throws -> ExampleOptions {
     var options = ExampleOptions()
     options.format = ExampleOptions.Format(rawValue: recipe.data.format.rawValue) ?? .auto
     options.trainOn = ExampleOptions.TrainOn(rawValue: recipe.data.trainOn.rawValue) ?? .assistant

@@ -16,6 +16,8 @@ public struct RunPlan: Sendable {
   public let report: GraftReport
   /// How the adapter is described on disk.
   public let configuration: PEFTConfiguration
+  /// What was measured of the layers before the adapters started.
+  let calibration: RunCalibration
   /// What is trained on and what is held out.
   public let data: RunData
   /// The loop's settings.
@@ -44,10 +46,18 @@ public struct RunPlan: Sendable {
       recipe.data.maxSequenceLength = min(recipe.data.maxSequenceLength, model.network.contextLength)
     }
     self.recipe = recipe
-    if let packing = try Self.packing(recipe) { try model.pack(as: packing, except: recipe.quantization?.skip ?? []) }
+    var graftPlan = Self.graftPlan(recipe.adapter)
+    if let packing = try Self.packing(recipe) {
+      // Targets that start from what packing loses are packed by their start.
+      var skipped = recipe.quantization?.skip ?? []
+      if recipe.adapter.initialization == .loftq {
+        skipped += try Self.sitesToRound(model, graftPlan, recipe)
+        graftPlan.settings.start = "loftq:\(packing.name)"
+      }
+      try model.pack(as: packing, except: skipped)
+    }
     let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
     data = try RunData(recipe, model, random: random)
-    var graftPlan = Self.graftPlan(recipe.adapter)
     graftPlan.settings.tasks = data.tasks
     var configuration = PEFTConfiguration(graftPlan, baseModel: recipe.model.path?.raw)
     do {
@@ -55,6 +65,7 @@ public struct RunPlan: Sendable {
         configuration = try model.attach(folder)
         configuration.baseModel = recipe.model.path?.raw
         let plan = configuration.plan
+        calibration = RunCalibration.none
         report = GraftReport(sites: model.adapterSites, matches: [("as in \(folder)", model.adapterSites.count)])
         guard plan.method == recipe.adapter.type else {
           throw FileError(folder, "holds an adapter of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'")
@@ -63,9 +74,13 @@ public struct RunPlan: Sendable {
           configuration.plan = try model.network.reroute(plan, to: graftPlan.settings, random: random["adapter"])
         }
       } else {
+        calibration = try RunCalibration(
+          recipe, model, graftPlan, training: data.train,
+          base: Self.digest(baseDigest, recipe), random: random["calibration"])
         // Each number has a gradient, and the optimiser keeps two more of it.
         report = try model.network.graft(
-          configuration.plan, random: random["adapter"], atMost: recipe.memoryLimit / 16)
+          configuration.plan, random: random["adapter"], statistics: calibration.statistics,
+          atMost: recipe.memoryLimit / 16)
         configuration.plan.settings.channels = report.channels
       }
     } catch let error as AdapterOptionError {
@@ -125,6 +140,15 @@ public struct RunPlan: Sendable {
       }
     }
     problems += foldingProblems(recipe)
+    if recipe.calibration != nil,
+      try RunCalibration.wanted(recipe.adapter.type, graftPlan(recipe.adapter).settings).isEmpty
+    {
+      problems.append(
+        recipe.problem(
+          "calibration",
+          "nothing is measured for adapter type '\(recipe.adapter.type)' with init '\(recipe.adapter.initialization.spelling)'",
+          hint: "remove the section"))
+    }
     for name in recipe.train.roleRates.keys.sorted() where Role(rawValue: name) == nil {
       let roles = Role.allCases.map(\.rawValue).joined(separator: " ")
       problems.append(
@@ -151,7 +175,7 @@ public struct RunPlan: Sendable {
     }
     settings.isRankStabilised = adapter.rslora
     settings.dropout = adapter.dropout
-    settings.start = adapter.initialization.rawValue
+    settings.start = adapter.initialization.spelling
     settings.options = adapter.options.mapValues(\.written)
     (settings.rankPattern, settings.alphaPattern) = (adapter.rankPattern, adapter.alphaPattern)
     let targets: GraftPlan.Targets
@@ -228,7 +252,40 @@ public struct RunPlan: Sendable {
 
   /// The digests that a resumed run must find again.
   var hashes: [String: String] {
-    ["base": baseDigest, "data": data.digest, "template": model.template.map { Fingerprint.text($0.source) } ?? "none"]
+    var hashes = [
+      "base": baseDigest, "data": data.digest, "template": model.template.map { Fingerprint.text($0.source) } ?? "none",
+    ]
+    hashes["calibration"] = calibration.digest
+    return hashes
+  }
+
+  /// Whether adapters are stored for another base than the one in memory, which their start has changed.
+  var storesAnotherForm: Bool {
+    let plan = configuration.plan
+    guard let family = Catalogue.linear.first(where: { $0.method == plan.method }) else { return false }
+    return family.stored(plan.settings) != (plan.method, plan.settings)
+  }
+
+  /// A text that changes whenever the base computes something else.
+  private static func digest(_ base: String, _ recipe: Recipe) throws -> String {
+    guard let packing = try packing(recipe) else { return base }
+    return "\(base) \(packing.name) except \((recipe.quantization?.skip ?? []).joined(separator: ","))"
+  }
+
+  /// The layers that LoftQ rounds.
+  private static func sitesToRound(_ model: LoadedModel, _ plan: GraftPlan, _ recipe: Recipe) throws -> [String] {
+    // Targets that match nothing are told where they are grafted.
+    let sites = (try? model.network.linearSites(of: plan)) ?? [], skipped = recipe.quantization?.skip ?? []
+    let stranger = sites.first { site in
+      site == "lm_head" || skipped.contains { site == $0 || site.hasSuffix("." + $0) }
+    }
+    guard let stranger else { return sites }
+    throw RecipeError(
+      [
+        recipe.problem(
+          "adapter.init", "loftq starts from what packing a layer loses, and '\(stranger)' is not packed",
+          hint: "leave it out of the targets, or out of quantization.skip")
+      ], path: recipe.origin)
   }
 
   /// What is written beside each adapter.

@@ -110,6 +110,7 @@ protocol OptionalSection: Sendable {
 
 extension Recipe.Quantization: OptionalSection {}
 extension Recipe.Initial: OptionalSection {}
+extension Recipe.Calibration: OptionalSection {}
 extension Recipe.EarlyStopping: OptionalSection {}
 extension Recipe.Samples: OptionalSection {}
 extension Recipe.Merge: OptionalSection {}

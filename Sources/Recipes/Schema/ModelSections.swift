@@ -145,10 +145,48 @@ extension Recipe {
   }
 
   /// How an adapter starts.
-  public enum Start: String, Sendable, CaseIterable {
+  public enum Start: Sendable, Equatable {
     /// As the method's authors start it.
     case `default`
     /// From a normal distribution.
     case gaussian
+    /// From rows of one orthogonal matrix.
+    case orthogonal
+    /// From the largest components of the base, exactly, or by so many random passes.
+    case pissa(iterations: Int?)
+    /// From an orthogonal and a triangular factor of the base.
+    case olora
+    /// From the strongest directions of the layers' inputs.
+    case eva
+    /// From what packing the base loses.
+    case loftq
+
+    /// The start of that spelling.
+    public init?(spelling: String) {
+      let plain: [Start] = [.default, .gaussian, .orthogonal, .pissa(iterations: nil), .olora, .eva, .loftq]
+      if let start = plain.first(where: { $0.spelling == spelling }) {
+        self = start
+      } else if spelling.hasPrefix("pissa_niter_"), let count = ScalarRules.integer(String(spelling.dropFirst(12))),
+        (0...1000).contains(count)
+      {
+        self = .pissa(iterations: count)
+      } else {
+        return nil
+      }
+    }
+
+    /// As recipes spell it.
+    public var spelling: String {
+      switch self {
+      case .default: "default"
+      case .gaussian: "gaussian"
+      case .orthogonal: "orthogonal"
+      case .pissa(nil): "pissa"
+      case .pissa(let count?): "pissa_niter_\(count)"
+      case .olora: "olora"
+      case .eva: "eva"
+      case .loftq: "loftq"
+      }
+    }
   }
 }

@@ -21,6 +21,8 @@ public struct Recipe: Sendable {
   public var adapter = Adapter()
   /// What it is trained on.
   public var data = Data()
+  /// What is measured before an adapter that asks for it starts; nil for the defaults.
+  public var calibration: Calibration?
   /// How it is trained.
   public var train = Training()
   /// When and on what it is judged.
@@ -71,7 +73,8 @@ extension Recipe: Equatable {
   public static func == (a: Recipe, b: Recipe) -> Bool {
     a.version == b.version && a.name == b.name && a.seed == b.seed && a.outputDirectory == b.outputDirectory
       && a.model == b.model && a.quantization == b.quantization && a.adapter == b.adapter && a.data == b.data
-      && a.train == b.train && a.eval == b.eval && a.save == b.save && a.log == b.log && a.merge == b.merge
+      && a.calibration == b.calibration && a.train == b.train && a.eval == b.eval && a.save == b.save && a.log == b.log
+      && a.merge == b.merge
       && a.export == b.export
   }
 }

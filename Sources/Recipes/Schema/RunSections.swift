@@ -82,6 +82,19 @@ extension Recipe {
     case truncateRight = "truncate_right"
   }
 
+  /// What is measured of the layers' inputs, for methods and starts that ask.
+  public struct Calibration: Sendable, Equatable {
+    /// Rows to measure on; nil for the training rows.
+    public var data: RecipePath?
+    /// Rows measured at most, drawn by the seed.
+    public var maxRows = 256
+    /// An HDF5 file to keep the measurements in, and to take them from while base and data are the same.
+    public var statistics: RecipePath?
+
+    /// Every default.
+    public init() {}
+  }
+
   /// How long and by which rule weights change.
   public struct Training: Sendable, Equatable {
     /// Passes over the data; nil exactly when `maxSteps` is given.

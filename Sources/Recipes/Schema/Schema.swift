@@ -6,6 +6,7 @@ enum Schema {
     Section("quantization", \.quantization, "how to pack the base model's weights"),
     Section("adapter", "what is trained"),
     Section("data", "what it is trained on"),
+    Section("calibration", \.calibration, "what is measured of the layers' inputs, for methods and starts that ask"),
     Section("train", "how it is trained"),
     Section("train.early_stopping", \.train.earlyStopping, "when to stop before the end"),
     Section("eval", "when and on what it is judged"),
@@ -17,7 +18,8 @@ enum Schema {
     Section("export", \.export, "files for other programs"),
   ]
 
-  static let keys: [Key] = top + model + initial + quantization + adapter + data + train + stopping + results + files
+  static let keys: [Key] =
+    top + model + initial + quantization + adapter + data + calibration + train + stopping + results + files
 
   /// A recipe with every section and every default.
   static let defaults: Recipe = {
@@ -147,7 +149,7 @@ enum Schema {
     Key(
       "adapter.modules_to_save", \.adapter.modulesToSave, Codec.text.list(of: "names"), "layers trained whole",
       aliases: ["lora_modules_to_save", "additional_target"]),
-    Key("adapter.init", \.adapter.initialization, .choice, "how the adapter starts", unless: lowRank),
+    Key("adapter.init", \.adapter.initialization, .start, "how the adapter starts", unless: lowRank),
   ]
 
   @Sendable private static func lowRank(_ recipe: Recipe) -> String? {

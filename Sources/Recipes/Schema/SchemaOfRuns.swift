@@ -1,4 +1,16 @@
 extension Schema {
+  static let calibration: [Key] = [
+    Key(
+      "calibration.data", \.calibration.orNew.data, Codec.path.optional, "rows to measure on",
+      default: "the training rows"),
+    Key(
+      "calibration.max_rows", \.calibration.orNew.maxRows, .integer(1...1_048_576),
+      "rows measured at most, drawn by the seed"),
+    Key(
+      "calibration.statistics", \.calibration.orNew.statistics, Codec.path.optional,
+      "an HDF5 file to keep the measurements in"),
+  ]
+
   static let train: [Key] = [
     Key(
       "train.epochs", \.train.epochs, Codec.number("> 0") { $0 > 0 }.optional, "passes over the data, or max_steps",

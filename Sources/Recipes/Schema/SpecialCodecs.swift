@@ -152,6 +152,19 @@ extension Codec where Value == Recipe.Nonfinite {
   }()
 }
 
+extension Codec where Value == Recipe.Start {
+  static let start: Codec = {
+    let type = "default | gaussian | orthogonal | pissa | pissa_niter_N | olora | eva | loftq"
+    return Codec(type: type) { node, context in
+      if case .scalar(let text, _) = node.content, let start = Recipe.Start(spelling: text) { return start }
+      context.expected(type, node)
+      return nil
+    } write: {
+      .word($0.spelling)
+    }
+  }()
+}
+
 /// Two numbers that only make sense together.
 struct NumberPair: Sendable, Equatable {
   var first: Double

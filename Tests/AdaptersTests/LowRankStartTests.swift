@@ -187,6 +187,7 @@ struct LowRankStartTests {
     let parts = name.split(separator: " ").map(String.init)
     var settings = settings(parts[1], rank: 3, alpha: 5)
     (settings.isRankStabilised, settings.rankPattern, settings.alphaPattern) = (true, ["up_proj": 2], ["k_proj": 1])
+    settings.hasBias = true
     let plan = GraftPlan(method: parts[0], settings: settings)
     let untouched = try Checkpoint("\(fixtures)/models/llama-untied").model()
     let sites = try untouched.linearSites(of: plan)

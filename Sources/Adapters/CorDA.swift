@@ -142,7 +142,7 @@ public struct CorDA: Adapter {
 
 extension CorDA: LowRankChange {
   /// The change of the base as it was.
-  public var factors: LowRankFactors? { lora.factors }
+  public var lowRankFactors: LowRankFactors? { lora.lowRankFactors }
 }
 
 extension StartFactors {

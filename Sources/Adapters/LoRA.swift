@@ -79,6 +79,15 @@ public struct LoRA: Adapter {
     (scale, dropout, self.site) = (configuration.scale, configuration.dropout, site)
   }
 
+  /// An adapter with the given factors, `a` `[r, inputs]` and `b` `[outputs, r]`, of a base that is whole.
+  init(a: Tensor, b: Tensor, bias: Tensor? = nil, scale: Float, dropout: Float = 0, site: String) {
+    self.a = Parameter(a.detached, role: .factorA)
+    self.b = Parameter(b.detached, role: .factorB)
+    self.bias = bias.map { Parameter($0.detached, role: .bias) }
+    removed = nil
+    (self.scale, self.dropout, self.site) = (scale, dropout, site)
+  }
+
   /// The layer's output with the low-rank branch.
   public func callAsFunction(_ x: Tensor, over base: FrozenLinear, _ context: Context) -> Tensor {
     let mask = dropoutMask(x.shape, dropout, context.random?[site])

@@ -37,7 +37,11 @@ public struct MoSA: Adapter {
   /// What `settings` choose for the layer named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
     guard !settings.hasBias else { throw GraftError("'mosa' has no bias of its own; remove lora_bias") }
-    return Configuration(try LoRA.configuration(settings, at: site), splits: try Splits(settings, standard: 4))
+    let lora = try LoRA.configuration(settings, at: site)
+    guard lora.start.isBlank else {
+      throw GraftError("'mosa' splits changes of the base itself; init '\(settings.start)' is not known to it")
+    }
+    return Configuration(lora, splits: try Splits(settings, standard: 4))
   }
 
   /// Two passes wherever there is more than one module.
@@ -55,7 +59,7 @@ public struct MoSA: Adapter {
   ///
   /// - Throws: when a factor has fewer entries than it is to have modules.
   public init(on base: inout FrozenLinear, _ configuration: Configuration, _ setup: Setup) throws {
-    let start = LoRA(on: &base, configuration.lora, setup), splits = configuration.splits
+    let start = try LoRA(on: &base, configuration.lora, setup), splits = configuration.splits
     try splits.check(Self.method, at: setup.site, down: start.a.value.count, up: start.b.value.count)
     a = SplitMatrix(start.a.value, role: .factorA, parts: splits.down, random: setup.random["split A"])
     b = SplitMatrix(start.b.value, role: .factorB, parts: splits.up, random: setup.random["split B"])
@@ -71,7 +75,7 @@ public struct MoSA: Adapter {
   }
 
   /// The mean of the modules as the LoRA it is.
-  var mean: LoRA { LoRA(a(nil).detached, b(nil).detached, scale: scale, dropout: dropout, site: site) }
+  var mean: LoRA { LoRA(a: a(nil), b: b(nil), scale: scale, dropout: dropout, site: site) }
 
   /// The base with `s B A` of the mean added to its weight.
   public func merged(into base: FrozenLinear, _ context: Context) -> FrozenLinear { mean.merged(into: base, context) }
@@ -95,12 +99,4 @@ public struct MoSA: Adapter {
 extension MoSA: LowRankChange {
   /// The factors of the mean.
   public var lowRankFactors: LowRankFactors? { mean.lowRankFactors }
-}
-
-extension LoRA {
-  /// An adapter with the given factors and no bias.
-  init(_ a: Tensor, _ b: Tensor, scale: Float, dropout: Float, site: String) {
-    (self.a, self.b, bias) = (Parameter(a, role: .factorA), Parameter(b, role: .factorB), nil)
-    (self.scale, self.dropout, self.site) = (scale, dropout, site)
-  }
 }

@@ -27,16 +27,6 @@ public protocol TaskRouted: LoRAEquivalent {
   var tasks: Int { get }
 }
 
-extension LoRA {
-  /// An adapter with the given factors, `a` `[r, inputs]` and `b` `[outputs, r]`.
-  init(a: Tensor, b: Tensor, bias: Tensor? = nil, scale: Float, dropout: Float = 0, site: String) {
-    self.a = Parameter(a.detached, role: .factorA)
-    self.b = Parameter(b.detached, role: .factorB)
-    self.bias = bias.map { Parameter($0.detached, role: .bias) }
-    (self.scale, self.dropout, self.site) = (scale, dropout, site)
-  }
-}
-
 extension Module {
   /// The same with plain LoRA in the place of every adapter that amounts to one; `context` names the task where the task
   /// matters.

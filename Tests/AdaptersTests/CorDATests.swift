@@ -157,7 +157,7 @@ struct CorDATests {
     let lora = try #require(plain.adapter as? LoRA)
     #expect(lora.a.value.shape == [6, 8] && lora.b.value.shape == [12, 6])
     #expect(distance(plain(specimen.x, Context()), y) < 2e-5)
-    let factors = try #require(try corda(layer).factors)
+    let factors = try #require(try corda(layer).lowRankFactors)
     #expect(distance(factors.scale * matmul(factors.b, factors.a), lora.change) == 0)
   }
 

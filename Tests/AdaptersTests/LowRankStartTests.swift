@@ -69,7 +69,7 @@ struct LowRankStartTests {
     plain.adapter = layer.adapter?.stored
     #expect(distance(plain(specimen.x, Context()), y) <= (isMoved ? 2e-5 : 0))
     #expect(try lora(plain).a.value.shape == [isMoved ? 8 : 4, 32])
-    let factors = try #require(try lora(layer).factors)
+    let factors = try #require(try lora(layer).lowRankFactors)
     #expect(distance(factors.scale * matmul(factors.b, factors.a), try lora(plain).change) == 0)
   }
 

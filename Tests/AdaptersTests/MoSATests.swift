@@ -98,7 +98,7 @@ struct MoSATests {
   @Test func `One module is a LoRA to the bit`() throws {
     var copy = base
     let setup = Setup(site: "layer", random: RandomKey(seed: 4))
-    let lora = LoRA(on: &copy, LoRA.Configuration(rank: 4, scale: 0.5, dropout: 0.3), setup)
+    let lora = try LoRA(on: &copy, LoRA.Configuration(rank: 4, scale: 0.5, dropout: 0.3), setup)
     let adapter = try fresh(Splits(1), dropout: 0.3)
     #expect(adapter.trainableParameters.map(\.name) == lora.trainableParameters.map(\.name))
     #expect(zip(adapter.trainableParameters, lora.trainableParameters).allSatisfy { $0.value == $1.value })

@@ -112,7 +112,7 @@ public struct RunPlan: Sendable {
     {
       (plan.method, plan.settings.options) = (LoRA.method, [:])
     }
-    plan.settings.start = LoRA.Configuration.Start.uniform.rawValue
+    plan.settings.start = "default"
     try model.network.graft(plan, random: RandomKey(seed: 0))
     return model.network.trainableParameters.reduce(0) { $0 + $1.value.count }
   }

@@ -45,6 +45,8 @@ struct BottleneckTests {
     let adapter = try trained(style)
     var values: [String: [Double]] = [:]
     for parameter in adapter.trainableParameters { values[parameter.name] = parameter.value.values.map(Double.init) }
+    let matrices = ["adapter.down.weight", "adapter.down.bias", "adapter.up.weight", "adapter.up.bias"]
+    try #require(matrices.allSatisfy { values[$0] != nil })
     let f = branch(h).values.map(Double.init), stream = h.values.map(Double.init)
     var expected: [Double] = []
     for row in 0..<5 {
@@ -136,8 +138,8 @@ struct BottleneckTests {
     #expect(kept.trainableParameters.map(\.role) == [.norm, .norm, .factorA, .bias, .factorB, .bias])
     // Once kept, nothing is drawn any more.
     #expect(kept(h, training, branch: branch) == kept(h, Context(), branch: branch))
-    let biases = adapter.trainableParameters.first { $0.name == "adapter.up.bias" }!.value
-    let mean = kept.trainableParameters.first { $0.name == "adapter.up.bias" }!.value
+    let biases = try #require(adapter.trainableParameters.first { $0.name == "adapter.up.bias" }).value
+    let mean = try #require(kept.trainableParameters.first { $0.name == "adapter.up.bias" }).value
     if share == .up {
       #expect(mean == biases)
     } else {

@@ -227,6 +227,13 @@ struct CLRTests {
     if variant == .reduced { #expect(expected + norms == 140_800) }
   }
 
+  @Test func `Only a convolution of one tap counts as one of size 1 × 1`() {
+    func sides(_ height: Int, _ width: Int) -> [Int?] { variants.map { $0.side(behind: height, by: width) } }
+    // In the order full, reduced, scalar, gated.
+    #expect(sides(1, 1) == [3, nil, 1, 3])
+    #expect(sides(1, 3) == [3, 3, 3, 3] && sides(3, 1) == [3, 3, 3, 3])
+  }
+
   @Test func `A ResNet-18 has 35,136 numbers`() {
     let list = resNet18()
     #expect(

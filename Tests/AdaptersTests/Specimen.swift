@@ -81,6 +81,14 @@ let specimens: [Specimen] = [
   Specimen(
     name: "full, everything", plan: GraftPlan(method: "full"), moreTargets: .allLinear,
     parameters: { $0.inputs * $0.outputs }, otherParameters: 5 * 64, startTolerance: 1e-6, startsByChance: false),
+  // Stored over the untouched base, as a plain LoRA of twice the rank.
+  moving("lora, pissa", "lora") { $0.start = "pissa" },
+  moving("lora, olora", "lora") { $0.start = "olora" },
+  moving("corda, ipm", "corda") { $0.options = ["mode": "ipm"] },
+  moving("corda, kpm", "corda") { $0.options = ["mode": "kpm"] },
+  Specimen(
+    name: "lora, eva", plan: plan("lora") { $0.start = "eva" }, parameters: { 4 * ($0.inputs + $0.outputs) },
+    startsByChance: false),
   Specimen(name: "hydra", plan: plan("hydra")) {
     4 * ($0.inputs + $0.outputs) + 4 * 2 * $0.outputs + 4 + 4 + 2 * $0.outputs
   },
@@ -110,6 +118,15 @@ let specimens: [Specimen] = [
   bottleneck("pfeiffer") { 2 * $0 },
   bottleneck("houlsby") { _ in 0 },
 ]
+
+/// A family whose start takes part of the base, exact but for rounding.
+private func moving(
+  _ name: String, _ method: String, _ change: (inout AdapterSettings) -> Void
+) -> Specimen {
+  Specimen(
+    name: name, plan: plan(method, change), parameters: { 4 * ($0.inputs + $0.outputs) }, startTolerance: 1e-5,
+    startsByChance: false, movesBase: true, storedTolerance: 1e-4)
+}
 
 /// A bottleneck of width 4 around the feed-forward branches, with `norm` numbers in a norm of its own.
 private func bottleneck(_ style: String, norm: @escaping @Sendable (_ width: Int) -> Int) -> Specimen {

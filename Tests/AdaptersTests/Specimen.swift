@@ -63,16 +63,26 @@ let specimens: [Specimen] = [
   Specimen(
     name: "lora, embedding", plan: plan("lora", on: ["embed_tokens"]), moreTargets: .names(["embed_tokens", "q_proj"]),
     parameters: { 4 * ($0.inputs + $0.outputs) }),
+  // Qwen 2's q and v have biases of their own.
+  Specimen(
+    name: "lora, bias beside the base's", plan: plan("lora") { $0.hasBias = true },
+    parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs }, model: "qwen2"),
   // m / ‖W‖ may be 1 but for its last bit.
   Specimen(
     name: "dora", plan: plan("dora"), parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs }, startTolerance: 1e-5),
   Specimen(
     name: "dora, dropout", plan: plan("dora") { $0.dropout = 0.3 },
     parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs }, startTolerance: 1e-5),
+  Specimen(
+    name: "dora, biased base", plan: plan("dora"), parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs },
+    model: "qwen2", startTolerance: 1e-5),
   // The unpacked matrix is multiplied whole, the packed one block by block.
   Specimen(
     name: "full", plan: plan("full"), parameters: { $0.inputs * $0.outputs }, startTolerance: 1e-6,
     startsByChance: false),
+  Specimen(
+    name: "full, biased base", plan: plan("full"), parameters: { $0.inputs * $0.outputs }, model: "qwen2",
+    startTolerance: 1e-6, startsByChance: false),
   Specimen(
     name: "full, embedding and tied head", plan: plan("full", on: ["embed_tokens"]),
     moreTargets: .names(["embed_tokens", "q_proj"]), parameters: { $0.inputs * $0.outputs }, model: "llama-tied",
@@ -231,10 +241,12 @@ extension Specimen {
     model.lossSum(Self.batch, labels: Self.batch.ids, context).sum.scalar
   }
 
-  /// The logits of ``batch``.
-  func logits(_ model: any LanguageModel) -> Tensor { model.logits(Self.batch, context) }
+  /// The logits of ``batch``, and of two tokens alone, since a packed matrix has another way of multiplying by few.
+  func logits(_ model: any LanguageModel) -> Tensor {
+    .concatenated([model.logits(Self.batch, context), model.logits(TokenBatch([[8, 9]]), context)])
+  }
 
-  /// Two sequences, one of them short, so that both ways of multiplying by a packed matrix are used.
+  /// Two sequences.
   static let batch = TokenBatch([
     [3, 17, 29, 40, 55, 90, 101, 17, 29, 40, 250, 319], [5, 6, 7],
   ])
@@ -271,9 +283,9 @@ extension Specimen {
     return parts
   }
 
-  /// The largest difference, relative to the largest of `b`.
+  /// The largest difference, relative to the largest of `b`; infinite where the two cannot be compared.
   static func distance(_ a: Tensor, _ b: Tensor) -> Float {
-    guard a.shape == b.shape else { return .infinity }
+    guard a.shape == b.shape, a.isFinite, b.isFinite else { return .infinity }
     let size = b.values.reduce(0) { max($0, abs($1)) }
     return zip(a.values, b.values).reduce(0) { max($0, abs($1.0 - $1.1)) } / max(size, .leastNormalMagnitude)
   }

@@ -85,7 +85,8 @@ struct CombineTests {
       #expect(ending.code == 3 && ending.errors.contains("is there already"), "\(ending.errors)")
     }
     #expect(exists("model/notes.txt") && exists("rslora/reference.safetensors"))
-    #expect(try run("combine", "rslora", "--adapter", "lora", "--overwrite").code == 0)
+    // With a slash behind it, as shells complete it.
+    #expect(try run("combine", "rslora/", "--adapter", "lora/", "--overwrite").code == 0)
     #expect(distance(try logits("rslora"), try logits("lora")) < 1e-5)
     #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.path).allSatisfy { !$0.contains("partial") })
   }

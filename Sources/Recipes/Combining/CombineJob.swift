@@ -20,7 +20,7 @@ public struct CombineJob: Sendable {
   ///   cannot be written; a ``GraftError`` for settings that contradict each other.
   public func write(_ adapters: [(folder: String, weight: Double)], to output: String) throws -> CombinationReport {
     try combination.check()
-    try AdapterOutput.check(output, overwrites: overwrites)
+    let output = try AdapterOutput.checked(output, overwrites: overwrites)
     let binding = try commonBinding(adapters.map(\.folder))
     let read = try adapters.map { (adapter: try LoRAFolder($0.folder), weight: $0.weight) }
     let (combined, report) = try combination.combined(read)
@@ -56,15 +56,21 @@ public struct CombineJob: Sendable {
 
 /// An adapter folder about to be written.
 enum AdapterOutput {
-  /// - Throws: a ``FileError`` when something is at `path` that may not be replaced.
-  static func check(_ path: String, overwrites: Bool) throws {
-    guard Folder.exists(path) else { return }
-    guard Folder.isFolder(path), Folder.names(in: path).isEmpty || Folder.exists(path + "/adapter_config.json") else {
+  /// The path without slashes behind it.
+  ///
+  /// - Throws: a ``FileError`` when something is there that may not be replaced.
+  static func checked(_ path: String, overwrites: Bool) throws -> String {
+    var name = path
+    while name.hasSuffix("/") { name.removeLast() }
+    guard !name.isEmpty else { throw FileError(path, "is no name for an adapter's folder") }
+    guard Folder.exists(name) else { return name }
+    guard Folder.isFolder(name), Folder.names(in: name).isEmpty || Folder.exists(name + "/adapter_config.json") else {
       throw FileError(path, "is there already, and no adapter", remedy: "choose another output")
     }
-    guard overwrites || Folder.names(in: path).isEmpty else {
+    guard overwrites || Folder.names(in: name).isEmpty else {
       throw FileError(path, "is there already", remedy: "choose another output, or give --overwrite")
     }
+    return name
   }
 
   /// Writes the three files of an adapter, or none.

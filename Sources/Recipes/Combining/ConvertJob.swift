@@ -23,7 +23,7 @@ public struct ConvertJob: Sendable {
   /// - Throws: a ``FileError`` when the base is needed and missing, or is another; a ``GraftError`` for what plain LoRA
   ///   cannot hold.
   public func write(_ folder: String, to output: String) throws -> ConversionReport {
-    try AdapterOutput.check(output, overwrites: overwrites)
+    let output = try AdapterOutput.checked(output, overwrites: overwrites)
     let path = folder + "/adapter_config.json"
     let plan = try PEFTConfiguration(json: try JSON.read(path), path: path).plan
     let context = try context(plan, path)

@@ -144,7 +144,7 @@ struct FolderCombinationTests {
       _ = try LoRAFolder(copy)
     }
     #expect { try attempt { $0["init_lora_weights"] = .string("pissa_niter_4") } } throws: {
-      "\($0)".contains("'pissa_niter_4' changed the base as well")
+      "\($0)".contains("'pissa_niter_4' means that these factors belong to a changed base")
     }
     #expect { try attempt { $0["r"] = .integer(8) } } throws: {
       "\($0)".contains("has rank 4, but adapter_config.json says 8 for this layer")

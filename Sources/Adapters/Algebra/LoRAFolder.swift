@@ -29,19 +29,11 @@ public struct LoRAFolder: Sendable {
   ///   tensors are malformed.
   public init(_ folder: String) throws {
     let path = folder + "/adapter_config.json"
-    let json = try JSON.read(path)
-    configuration = try PEFTConfiguration(json: json, path: path)
+    configuration = try PEFTConfiguration(json: try JSON.read(path), path: path)
     let plan = configuration.plan
     guard plan.method == LoRA.method else {
       throw FileError(
         path, "is of type '\(plan.method)', not plain LoRA", remedy: "turn it into plain LoRA first: graft convert")
-    }
-    // Such a start took part of the base into the factors, which without it mean something else.
-    let moving = ["pissa", "olora", "corda", "loftq", "lora_ga"]
-    if let start = json["init_lora_weights"]?.string, moving.contains(where: start.hasPrefix) {
-      throw FileError(
-        path, at: "key 'init_lora_weights'", "'\(start)' changed the base as well",
-        remedy: "let PEFT save it as a LoRA of the original base (path_initial_model_for_weight_conversion)")
     }
     guard plan.bias == .none, plan.modulesToSave.isEmpty else {
       throw FileError(

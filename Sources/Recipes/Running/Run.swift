@@ -241,7 +241,7 @@ public final class Run {
 
   /// Saves the result, reads it back, merges and exports what the recipe asks for, and says where all of it is.
   private func finish(started: Double) throws -> Outcome {
-    let trainingPeak = ProcessMemory.peak
+    let trainingPeak = ProcessMemory.peak, proof = RunProof(plan: plan, trained: training.model)
     if plan.recipe.eval.atEnd { try evaluate() }
     try showSamples("after training")
     try saveCheckpoint()
@@ -249,13 +249,13 @@ public final class Run {
     trained.network = training.model
     if hasAdapter {
       try saveAdapter(folder.adapter)
-      let again = try proveSaved()
+      let again = try proof.readBack(from: folder.adapter, say)
       // Merging and exporting start from the base as it lies on disk.
       if plan.storesAnotherForm { trained = again }
     }
     if plan.recipe.log.plot { try AtomicFile.write(plot.svg(title: plan.recipe.name), to: folder.path + "/loss.svg") }
     let results = try RunResults(plan, trained, adapter: hasAdapter ? folder.adapter : nil).write(say)
-    let fold = try plan.recipe.merge?.format == .adapterOnly ? foldError() : nil
+    let fold = try plan.recipe.merge?.format == .adapterOnly ? proof.fold(say) : nil
     let summary: [String: JSON] = [
       "trainable": .integer(training.model.trainableParameters.reduce(0) { $0 + $1.value.count }),
       "adapter_bytes": .integer(hasAdapter ? Self.size(of: folder.adapter + "/adapter_model.safetensors") : 0),
@@ -284,60 +284,11 @@ public final class Run {
     return results.merge.map(\.holds) ?? true ? .complete : .unfaithful
   }
 
-  /// The largest difference of a logit between the adapter beside its base and folded into it, in memory; or why it
-  /// cannot fold.
-  private func foldError() throws -> (error: Double?, reason: String?) {
-    switch try Catalogue.merging(of: plan.configuration.plan.method, plan.configuration.plan.settings) {
-    case .never(let reason): return (nil, reason)
-    case .exact: break
-    case .perTask: return (nil, "each task folds by itself")
-    }
-    func open(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
-    let examples = plan.data.heldOut.isEmpty ? plan.data.train : plan.data.heldOut
-    let proof = MergeProof(
-      reference: training.model, candidate: open(training.model), on: ProbeText.limited(examples.map(\.ids)))
-    say("folded in memory: logits differ by at most \(number(proof.maxDifference)) on \(proof.tokens) tokens")
-    return (proof.maxDifference, nil)
-  }
-
   private static func size(of path: String) -> Int { (try? MappedFile(path).bytes.count) ?? 0 }
 
   /// The held-out loss before the first step of the run in `folder`, where it was measured and logged.
   public static func firstEvaluation(in folder: String) -> Double? {
     MetricsLog.entries(folder + "/metrics.jsonl").first { $0["step"]?.int == 0 }?["eval_loss"]?.double
-  }
-
-  /// Loads what was saved and compares it with what was trained: only the file can show that the file is right.
-  ///
-  /// Bit for bit, unless the adapter is stored for the untouched base while training changed it.
-  private func proveSaved() throws -> LoadedModel {
-    var again = try LoadedModel(plan.model.checkpoint.path)
-    try again.attach(folder.adapter)
-    let ids = Array((plan.data.heldOut.first ?? plan.data.train[0]).ids.prefix(64))
-    let tasks = training.model.routesByTask ? plan.data.tasks : []
-    func view(_ model: any LanguageModel, _ task: Int) -> any LanguageModel {
-      tasks.isEmpty ? model : model.specialised(to: task)
-    }
-    var largest = 0.0, allowed = 0.0
-    for task in 0..<max(1, tasks.count) {
-      let proof = MergeProof(reference: view(training.model, task), candidate: view(again.network, task), on: [ids])
-      allowed = plan.storesAnotherForm ? 1e-4 * proof.largestLogit : 0
-      guard proof.maxDifference <= allowed else {
-        throw TrainingError(
-          "the adapter read back from \(folder.adapter) does not compute what was trained (logits differ by \(number(proof.maxDifference)))"
-        )
-      }
-      largest = max(largest, proof.maxDifference)
-    }
-    let each = tasks.isEmpty ? "" : ", for each of \(tasks.count) tasks"
-    if plan.storesAnotherForm {
-      say(
-        "adapter read back from disk as plain LoRA over the untouched base: logits within \(number(largest)) of the trained model's (at most \(number(allowed)) allowed), on \(ids.count) tokens\(each)"
-      )
-    } else {
-      say("adapter read back from disk: logits equal to the trained model's, bit for bit, on \(ids.count) tokens\(each)")
-    }
-    return again
   }
 
   private func showSamples(_ when: String) throws {

@@ -14,8 +14,9 @@ package func gemm(
   if m * n * k < 1 << 19 || longest < 64 {
     return gemmTile(transposeA, transposeB, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
   }
-  // An even number of tiles of about 128, so that two threads finish together.
-  let tiles = max(2, (longest + 128) / 256 * 2)
+  // An even number of tiles of about 256, so that two threads finish together; each tile packs the other operand anew,
+  // so smaller ones cost more.
+  let tiles = max(2, (longest + 256) / 512 * 2)
   let size = ((longest + tiles - 1) / tiles + 15) & ~15
   Parallel.forRanges(longest, grain: size) { range in
     let start = range.lowerBound

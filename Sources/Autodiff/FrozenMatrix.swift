@@ -205,7 +205,7 @@ private func masked(_ x: Tensor, _ mask: Tensor?) -> Tensor {
 }
 
 /// Sets every row to `bias`, so that a product can be added to it; without one, leaves the rows unset.
-private func setRows(_ place: UnsafeMutablePointer<Float>, _ rows: Int, _ columns: Int, _ bias: Tensor?) {
+func setRows(_ place: UnsafeMutablePointer<Float>, _ rows: Int, _ columns: Int, _ bias: Tensor?) {
   guard let bias else { return }
   require(bias.count == columns, "a bias of shape \(bias.shape) for \(columns) outputs")
   for row in 0..<rows { (place + row * columns).update(from: bias.pointer, count: columns) }

@@ -142,6 +142,12 @@ let rowwise: [Specimen] = matrixShapes.flatMap { shape in
     Specimen("lowRankLinear, bias, mask", [x, a, up, bias]) {
       lowRankLinear($0[0], frozen, bias: $0[3], a: $0[1], b: $0[2], scale: 0.5) { mask }
     },
+    Specimen("linear, changed columns", [x, 0.3 * numbers([outputs, 2], 10), bias]) {
+      linear($0[0], frozen, bias: $0[2], columns: [n - 1, 0].prefix(n).sorted(), delta: $0[1].columns(0..<min(n, 2)))
+    },
+    Specimen("linear, changed rows", [x, 0.3 * numbers([2, n], 10), bias]) {
+      linear($0[0], frozen, bias: $0[2], rows: [3, 10], delta: $0[1])
+    },
     Specimen("crossEntropySum", [x]) { crossEntropySum($0[0], labels: labels) },
     Specimen("linearCrossEntropySum", [x]) { linearCrossEntropySum($0[0], head: frozen, labels: headLabels) },
     Specimen("divergenceSum", [x]) { divergenceSum(student: $0[0], teacher: teacher) },

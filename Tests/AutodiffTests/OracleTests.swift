@@ -59,6 +59,29 @@ struct OracleTests {
     }
   }
 
+  @Test(arguments: [1, 3, 150], [false, true])
+  func `A change of some columns or rows is the same change of the whole matrix`(_ tokens: Int, _ hasBias: Bool) {
+    let w = 0.2 * numbers([70, 90]), frozen = PackedStandIn(matrix: w)
+    let operands = [numbers([tokens, 90], 1), numbers([70], 4)], columns = [0, 7, 8, 89], rows = [3, 69]
+    /// Row i is 1 at `chosen[i]` and 0 elsewhere.
+    func selection(_ chosen: [Int], of count: Int) -> Tensor {
+      Tensor(chosen.flatMap { index in (0..<count).map { $0 == index ? 1 : 0 } }, shape: [chosen.count, count])
+    }
+    let picksColumns = selection(columns, of: 90), picksRows = selection(rows, of: 70)
+    expectSame(operands + [numbers([70, 4], 2)]) {
+      linear($0[0], frozen, bias: hasBias ? $0[1] : nil, columns: columns, delta: $0[2])
+    } _: {
+      let y = matmul($0[0], w + matmul($0[2], picksColumns), transposingB: true)
+      return hasBias ? y + $0[1] : y
+    }
+    expectSame(operands + [numbers([2, 90], 3)]) {
+      linear($0[0], frozen, bias: hasBias ? $0[1] : nil, rows: rows, delta: $0[2])
+    } _: {
+      let y = matmul($0[0], w + matmul(picksRows, $0[2], transposingA: true), transposingB: true)
+      return hasBias ? y + $0[1] : y
+    }
+  }
+
   @Test(arguments: [[1, 1], [3, 5], [50, 64]] as [Shape])
   func `Norms are their formulas`(_ shape: Shape) {
     let n = shape[1], column: Shape = [shape[0], 1]

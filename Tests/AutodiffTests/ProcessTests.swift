@@ -59,6 +59,23 @@ struct ProcessTests {
     }
   }
 
+  @Test func `A change of some columns keeps those columns of the input, and a frozen product nothing`() async {
+    await #expect(processExitsWith: .success) {
+      // Sizes that fill their buffers: 256 tokens, 512 inputs, 64 outputs, 16 columns.
+      let frozen = PackedStandIn(matrix: numbers([64, 512])), delta = numbers([64, 16], 1).watched
+      let source = numbers([256, 512], 2).watched, columns = (0..<16).map { 32 * $0 + 1 }
+      _ = Parallel.threads
+      let before = Memory.live
+      // An addition holds neither operand, so what is alive afterwards is the result and what the product keeps.
+      let y = linear(source + 1, frozen, columns: columns, delta: delta)
+      #expect(Memory.live - before == 4 * (256 * 64 + 256 * 16))
+      let plain = Memory.live
+      let z = linear(source + 1, frozen)
+      #expect(Memory.live - plain == 4 * 256 * 64)
+      #expect(gradients(of: y.sum + z.sum, at: [delta, source]).allSatisfy { $0.isFinite })
+    }
+  }
+
   @Test func `The number of threads may change between any two operations`() async {
     await #expect(processExitsWith: .success) {
       let x = Tensor.normal([300, 400], from: RandomKey(seed: 1)), expected = bits(x.silu)

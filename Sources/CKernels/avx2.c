@@ -188,6 +188,22 @@ GRAFT_INLINE void decode_q6_k(row_view row, size_t block, size_t j, const sub_bl
   unsigned_bytes(_mm256_or_si256(low, _mm256_and_si256(moved, _mm256_set1_epi8(0x30))), out);
 }
 
+GRAFT_INLINE void open_int2(row_view row, size_t block, sub_blocks *out) {
+  const uint32_t pair = load_u32(row.bytes + row.columns / 4 + 4 * block);
+  out->numbers[0] = float_of_bits(pair << 16);
+  out->numbers[1] = float_of_bits(pair & 0xffff0000);
+}
+
+GRAFT_INLINE void decode_int2(row_view row, size_t block, size_t j, const sub_blocks *shared, run *out) {
+  out->scale = _mm256_broadcast_ss(shared->numbers);
+  out->minimum = _mm256_broadcast_ss(shared->numbers + 1);
+  long long codes;
+  memcpy(&codes, row.bytes + block * (row.group / 4) + 8 * j, sizeof codes);
+  // Four copies of the eight bytes, each shifted to its two bits; what crosses a byte falls to the mask.
+  const __m256i spread = _mm256_srlv_epi64(_mm256_set1_epi64x(codes), _mm256_setr_epi64x(0, 2, 4, 6));
+  unsigned_bytes(_mm256_and_si256(spread, _mm256_set1_epi8(3)), out);
+}
+
 GRAFT_INLINE void open_int4(row_view row, size_t block, sub_blocks *out) {
   const uint32_t pair = load_u32(row.bytes + row.columns / 2 + 4 * block);
   out->numbers[0] = float_of_bits(pair << 16);
@@ -406,6 +422,7 @@ GRAFT_INLINE void gemv_rows(const graft_rows *rows, size_t count, const float *x
   CASE(GRAFT_Q4_K, open_q4_k, decode_q4_k, form_affine, 0, 8)                      \
   CASE(GRAFT_Q5_K, open_q5_k, decode_q5_k, form_affine, 0, 8)                      \
   CASE(GRAFT_Q6_K, open_q6_k, decode_q6_k, form_halved, 32, 8)                     \
+  CASE(GRAFT_INT2, open_int2, decode_int2, form_affine, 0, rows->group / 32)       \
   CASE(GRAFT_INT4, open_int4, decode_int4, form_affine, 0, rows->group / 32)       \
   CASE(GRAFT_INT8, open_nothing, decode_int8, form_scaled, 0, rows->group / 32)    \
   CASE(GRAFT_NF4, open_nothing, decode_nf4, form_scaled, 0, 2)                     \

@@ -107,6 +107,16 @@ static void decode_q6_k(row_view row, size_t run, float *out) {
   }
 }
 
+static void decode_int2(row_view row, size_t run, float *out) {
+  const uint8_t *codes = row.bytes + 8 * run;
+  const uint8_t *affine = row.bytes + row.columns / 4 + 4 * (run * RUN / row.group);
+  const float d = bf16_value(load_u16(affine)), m = bf16_value(load_u16(affine + 2));
+  for (int i = 0; i < RUN; i++) {
+    const float scaled = d * (float)((codes[i % 8] >> (2 * (i / 8))) & 3);
+    out[i] = scaled + m;
+  }
+}
+
 static void decode_int4(row_view row, size_t run, float *out) {
   const uint8_t *codes = row.bytes + 16 * run;
   const uint8_t *affine = row.bytes + row.columns / 2 + 4 * (run * RUN / row.group);
@@ -143,8 +153,9 @@ static const run_decoder decoders[] = {
     [GRAFT_F32] = decode_f32,   [GRAFT_F16] = decode_f16,   [GRAFT_BF16] = decode_bf16,
     [GRAFT_Q4_0] = decode_q4_0, [GRAFT_Q4_1] = decode_q4_1, [GRAFT_Q5_0] = decode_q5_0,
     [GRAFT_Q5_1] = decode_q5_1, [GRAFT_Q8_0] = decode_q8_0, [GRAFT_Q4_K] = decode_q4_k,
-    [GRAFT_Q5_K] = decode_q5_k, [GRAFT_Q6_K] = decode_q6_k, [GRAFT_INT4] = decode_int4,
-    [GRAFT_INT8] = decode_int8, [GRAFT_NF4] = decode_nf4,   [GRAFT_NF4_DOUBLE] = decode_nf4_double,
+    [GRAFT_Q5_K] = decode_q5_k, [GRAFT_Q6_K] = decode_q6_k, [GRAFT_INT2] = decode_int2,
+    [GRAFT_INT4] = decode_int4, [GRAFT_INT8] = decode_int8, [GRAFT_NF4] = decode_nf4,
+    [GRAFT_NF4_DOUBLE] = decode_nf4_double,
 };
 
 /// The value at column `i` of a row of plain floats, whose columns need not fill a run.

@@ -114,6 +114,7 @@ package enum PackedCodec {
     case .q4_K: eachBlock(row, columns, 256, out, 144) { SuperBlocks.packQ4_K($0, $1) }
     case .q5_K: eachBlock(row, columns, 256, out, 176) { SuperBlocks.packQ5_K($0, $1) }
     case .q6_K: eachBlock(row, columns, 256, out, 210) { SuperBlocks.packQ6_K($0, $1) }
+    case .int2(let group): Groups.packInt2(row, columns, group, out)
     case .int4(let group): Groups.packInt4(row, columns, group, out)
     case .int8(let group): Groups.packInt8(row, columns, group, out)
     case .nf4(let doubleQuantised): NormalFloat.pack(row, columns, doubleQuantised: doubleQuantised, out)
@@ -153,7 +154,7 @@ package enum PackedCodec {
   ) {
     let bytes = packing.bytesPerBlock
     switch packing {
-    case .int4, .int8, .nf4:
+    case .int2, .int4, .int8, .nf4:
       // Codes of all blocks come first, then four bytes of scale a block.
       let codes = bytes - 4
       let scale = columns / packing.blockSize * codes + 4 * block
@@ -180,6 +181,7 @@ extension Packing {
     case .q4_K: GRAFT_Q4_K
     case .q5_K: GRAFT_Q5_K
     case .q6_K: GRAFT_Q6_K
+    case .int2: GRAFT_INT2
     case .int4: GRAFT_INT4
     case .int8: GRAFT_INT8
     case .nf4(let doubleQuantised): doubleQuantised ? GRAFT_NF4_DOUBLE : GRAFT_NF4

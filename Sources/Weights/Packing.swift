@@ -6,6 +6,8 @@
 /// - `int4(group: g)`: `columns / 2` bytes of codes, then `columns / g` pairs of bfloat16 (scale, offset). In every
 ///   16 bytes the low nibbles are 16 codes and the high nibbles the next 16. A value is `scale × code + offset`,
 ///   codes 0…15.
+/// - `int2(group: g)`: as `int4`, with `columns / 4` bytes of codes 0…3 before the pairs. In every 8 bytes the lowest two
+///   bits are 8 codes, the next two the next 8, and so on.
 /// - `int8(group: g)`: `columns` signed bytes of codes, then `columns / g` single-precision scales. A value is
 ///   `scale × code`, codes -127…127.
 /// - `nf4`: `columns / 2` bytes of codes, the first of two in the high nibble, then for each 64 columns their largest
@@ -38,6 +40,8 @@ public enum Packing: Sendable, Hashable {
   case q5_K
   /// 6-bit codes in blocks of 16 with 8-bit scales, by 256 values: 6.5625 bits a value.
   case q6_K
+  /// 2-bit codes with a scale and an offset for each group of columns: 2.5 bits a value at 64 columns.
+  case int2(group: Int)
   /// 4-bit codes with a scale and an offset for each group of columns: 4.5 bits a value at 64 columns.
   case int4(group: Int)
   /// 8-bit codes with a scale for each group of columns: 8.5 bits a value at 64 columns.
@@ -59,6 +63,7 @@ public enum Packing: Sendable, Hashable {
     case .q4_K: "Q4_K"
     case .q5_K: "Q5_K"
     case .q6_K: "Q6_K"
+    case .int2(let group): "int2-g\(group)"
     case .int4(let group): "int4-g\(group)"
     case .int8(let group): "int8-g\(group)"
     case .nf4(let doubleQuantised): doubleQuantised ? "nf4-double" : "nf4"
@@ -70,7 +75,7 @@ public enum Packing: Sendable, Hashable {
     .nf4(doubleQuantised: false), .nf4(doubleQuantised: true),
   ]
 
-  /// The packing of a name, in either case; `int4` and `int8` alone mean groups of 64 columns.
+  /// The packing of a name, in either case; `int2`, `int4` and `int8` alone mean groups of 64 columns.
   ///
   ///     try Packing(parsing: "int4-g128")   // .int4(group: 128)
   ///
@@ -82,11 +87,12 @@ public enum Packing: Sendable, Hashable {
       return
     }
     let parts = lower.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
-    let isInt4 = parts[0] == "int4"
-    guard isInt4 || parts[0] == "int8" else {
+    let integers: [Substring: (Int) -> Packing] = ["int2": Packing.int2, "int4": Packing.int4, "int8": Packing.int8]
+    guard let integer = integers[parts[0]] else {
       let names = Packing.fixed.map(\.name).joined(separator: ", ")
       throw PackingError(
-        "'\(text)'", "unknown packing", remedy: "expected one of \(names), int4-g<columns> or int8-g<columns>")
+        "'\(text)'", "unknown packing",
+        remedy: "expected one of \(names), int2-g<columns>, int4-g<columns> or int8-g<columns>")
     }
     var group = 64
     if parts.count == 2 {
@@ -95,7 +101,7 @@ public enum Packing: Sendable, Hashable {
       }
       group = number
     }
-    self = isInt4 ? .int4(group: group) : .int8(group: group)
+    self = integer(group)
     try checkGroup()
   }
 
@@ -105,7 +111,7 @@ public enum Packing: Sendable, Hashable {
     case .float32, .float16, .bfloat16: 1
     case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
     case .q4_K, .q5_K, .q6_K: 256
-    case .int4(let group), .int8(let group): group
+    case .int2(let group), .int4(let group), .int8(let group): group
     case .nf4: 64
     }
   }
@@ -158,6 +164,7 @@ public enum Packing: Sendable, Hashable {
     case .q4_K: 144
     case .q5_K: 176
     case .q6_K: 210
+    case .int2(let group): group / 4 + 4
     case .int4(let group): group / 2 + 4
     case .int8(let group): group + 4
     case .nf4(let doubleQuantised): doubleQuantised ? 33 : 36
@@ -169,14 +176,14 @@ public enum Packing: Sendable, Hashable {
     switch self {
     case .float32, .nf4: .greatestFiniteMagnitude
     case .bfloat16: 0x1.FEp127
-    case .int4, .int8: 1e38
+    case .int2, .int4, .int8: 1e38
     default: 65504
     }
   }
 
   private func checkGroup() throws {
     switch self {
-    case .int4(let group), .int8(let group):
+    case .int2(let group), .int4(let group), .int8(let group):
       guard group >= 32, group <= 1 << 20, group % 32 == 0 else {
         throw PackingError(name, "groups of \(group) columns", remedy: "a group is a multiple of 32, such as 64")
       }

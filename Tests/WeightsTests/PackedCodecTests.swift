@@ -9,7 +9,8 @@ import Testing
 private let tolerances: [(Packing, Float)] = [
   (.float32, 0), (.float16, 0x1p-11), (.bfloat16, 0x1p-8), (.q4_0, 0.126), (.q4_1, 0.068), (.q5_0, 0.064),
   (.q5_1, 0.033), (.q8_0, 0.0045), (.q4_K, 0.13), (.q5_K, 0.065), (.q6_K, 0.04), (.int4(group: 32), 0.07),
-  (.int4(group: 64), 0.07), (.int4(group: 256), 0.07), (.int8(group: 32), 0.0040), (.int8(group: 128), 0.0040),
+  (.int2(group: 32), 0.34), (.int2(group: 64), 0.34), (.int2(group: 128), 0.34), (.int4(group: 64), 0.07),
+  (.int4(group: 256), 0.07), (.int8(group: 32), 0.0040), (.int8(group: 128), 0.0040),
   // The widest gap between levels, 0.304, is at the negative end.
   (.nf4(doubleQuantised: false), 0.153), (.nf4(doubleQuantised: true), 0.16),
 ]
@@ -55,7 +56,7 @@ func `Codes stay when groups are lopsided, constant, tiny or vast`(_ packing: Pa
 private func scaleBytes(_ packing: Packing, columns: Int) -> Int {
   switch packing {
   case .int8(let group): columns / group * 4
-  case .int4(let group): columns / group * 4
+  case .int2(let group), .int4(let group): columns / group * 4
   case .nf4(let doubleQuantised): doubleQuantised ? columns / 64 + 8 : columns / 64 * 4
   default: 0
   }
@@ -156,6 +157,7 @@ private func codePlaces(_ packing: Packing, columns: Int) -> [Int] {
   let places: (start: Int, end: Int)
   switch packing {
   case .float32, .float16, .bfloat16: return []
+  case .int2: return Array(0..<columns / 4)
   case .int4, .nf4: return Array(0..<columns / 2)
   case .int8: return Array(0..<columns)
   case .q4_0, .q8_0, .q5_0: places = (2, packing.bytesPerBlock)

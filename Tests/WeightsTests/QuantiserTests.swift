@@ -57,6 +57,18 @@ func `Random values get the bytes gguf-py gives them`(_ packing: Packing) throws
   #expect(Array(bytes.suffix(4)).hexadecimal == "4d3e80bf")
 }
 
+/// The group spans -1…2, so the scale is 1, and the codes are 0, 3, round(1.4) = 1, round(0.3) = 0, and 1 for zeros. Byte
+/// i holds columns i, 8 + i, 16 + i and 24 + i from its lowest bits up: 0b01010100, 0b01010111, 0b01010101, 0b01010100.
+@Test func `Int2 codes count steps from the offset, eight columns apart in a byte`() throws {
+  var values = [Float](repeating: 0, count: 32)
+  values.replaceSubrange(0..<4, with: [-1, 2, 0.4, -0.7])
+  values[31] = 1.9
+  let bytes = try packed(values, rows: 1, .int2(group: 32))
+  #expect(bytes.prefix(8) == [0x54, 0x57, 0x55, 0x54, 0x55, 0x55, 0x55, 0xd5])
+  // 1 and -1 as bfloat16, low byte first.
+  #expect(Array(bytes.suffix(4)).hexadecimal == "803f80bf")
+}
+
 /// The largest magnitude, 2, has code 127; a scale of 2/127 is 0.015748031.
 @Test func `Int8 codes are multiples of a scale`() throws {
   var values = [Float](repeating: 0, count: 32)

@@ -9,7 +9,8 @@ let everyPacking: [Packing] =
 
 /// The packings laid out by this library.
 let ownPackings: [Packing] = [
-  .int4(group: 32), .int4(group: 64), .int4(group: 256), .int8(group: 32), .int8(group: 128),
+  .int2(group: 32), .int2(group: 64), .int2(group: 128), .int4(group: 32), .int4(group: 64), .int4(group: 256),
+  .int8(group: 32), .int8(group: 128),
   .nf4(doubleQuantised: false), .nf4(doubleQuantised: true),
 ]
 

@@ -33,6 +33,7 @@ typedef enum graft_packing {
   GRAFT_Q4_K,
   GRAFT_Q5_K,
   GRAFT_Q6_K,
+  GRAFT_INT2,
   GRAFT_INT4,
   GRAFT_INT8,
   GRAFT_NF4,
@@ -42,7 +43,7 @@ typedef enum graft_packing {
 /// A run of packed rows, all with the same packing and the same number of columns.
 typedef struct graft_rows {
   graft_packing packing;
-  /// Columns sharing a scale in GRAFT_INT4 and GRAFT_INT8, a multiple of 32; other packings ignore it.
+  /// Columns sharing a scale in GRAFT_INT2, GRAFT_INT4 and GRAFT_INT8, a multiple of 32; other packings ignore it.
   size_t group;
   size_t columns;
   /// Bytes from one row to the next.

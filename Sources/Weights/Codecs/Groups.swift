@@ -11,19 +11,7 @@ enum Groups {
   static func packInt4(_ row: UnsafePointer<Float>, _ columns: Int, _ width: Int, _ out: UnsafeMutableRawPointer) {
     for group in 0..<columns / width {
       let values = row + group * width
-      var (low, high): (Float, Float) = (0, 0)
-      for i in 0..<width {
-        low = values[i] < low ? values[i] : low
-        high = values[i] > high ? values[i] : high
-      }
-      let place = columns / 2 + 4 * group
-      var offset = out.storeBrain(low, at: place + 2)
-      var scale = out.storeBrain((high - offset) / 15, at: place)
-      if scale < smallestScale {
-        offset = out.storeBrain(0, at: place + 2)
-        scale = out.storeBrain(0, at: place)
-      }
-      let divisor = scale > 0 ? scale : .infinity
+      let (offset, divisor) = storeRange(values, width, steps: 15, out, at: columns / 2 + 4 * group)
       let codes = out + group * width / 2
       for run in 0..<width / 32 {
         for i in 0..<16 {
@@ -33,6 +21,41 @@ enum Groups {
         }
       }
     }
+  }
+
+  /// Codes 0…3, otherwise as four bits.
+  static func packInt2(_ row: UnsafePointer<Float>, _ columns: Int, _ width: Int, _ out: UnsafeMutableRawPointer) {
+    for group in 0..<columns / width {
+      let values = row + group * width
+      let (offset, divisor) = storeRange(values, width, steps: 3, out, at: columns / 4 + 4 * group)
+      let codes = out + group * width / 4
+      for run in 0..<width / 32 {
+        for i in 0..<8 {
+          let byte = (0..<4).reduce(Int32(0)) { byte, part in
+            byte | nearest((values[32 * run + 8 * part + i] - offset) / divisor, 0, 3) << Int32(2 * part)
+          }
+          codes.storeByte(UInt8(truncatingIfNeeded: byte), at: 8 * run + i)
+        }
+      }
+    }
+  }
+
+  /// Writes a group's scale and offset, and returns the offset and what codes are made by dividing by, as stored.
+  private static func storeRange(
+    _ values: UnsafePointer<Float>, _ width: Int, steps: Float, _ out: UnsafeMutableRawPointer, at place: Int
+  ) -> (offset: Float, divisor: Float) {
+    var (low, high): (Float, Float) = (0, 0)
+    for i in 0..<width {
+      low = values[i] < low ? values[i] : low
+      high = values[i] > high ? values[i] : high
+    }
+    var offset = out.storeBrain(low, at: place + 2)
+    var scale = out.storeBrain((high - offset) / steps, at: place)
+    if scale < smallestScale {
+      offset = out.storeBrain(0, at: place + 2)
+      scale = out.storeBrain(0, at: place)
+    }
+    return (offset, scale > 0 ? scale : .infinity)
   }
 
   /// Codes -127…127 around zero.

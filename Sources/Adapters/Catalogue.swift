@@ -9,6 +9,7 @@ public enum Catalogue {
     Hydra.self,
     MHR.self,
     CorDA.self,
+    S2FT.self,
     Full.self,
     MoSA.self,
   ]

@@ -19,6 +19,13 @@ public struct LowRankFactors: Sendable, Equatable {
   public var rank: Int { a.shape[0] }
   /// s B A, `[outputs, inputs]`.
   public var product: Tensor { scale * matmul(b, a) }
+
+  /// s₁ B₁ A₁ + s₂ B₂ A₂ + … as one change of scale 1: A = [A₁; A₂; …], B = [s₁ B₁, s₂ B₂, …]; history is kept.
+  static func concatenated(_ parts: [LowRankFactors]) -> LowRankFactors {
+    LowRankFactors(
+      a: .concatenated(parts.map(\.a)),
+      b: Tensor.concatenated(parts.map { ($0.scale * $0.b).transposed }).transposed, scale: 1)
+  }
 }
 
 /// An adapter whose change of a linear layer is, for some or all of its settings, a product of two thin matrices.

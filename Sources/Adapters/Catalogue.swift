@@ -10,6 +10,7 @@ public enum Catalogue {
     MHR.self,
     CorDA.self,
     S2FT.self,
+    INT21.self,
     Full.self,
     MoSA.self,
   ]

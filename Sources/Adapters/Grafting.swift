@@ -1,18 +1,20 @@
 import Autodiff
 import Files
 import Networks
+import Weights
 
 extension LanguageModel {
   /// Puts a fresh adapter of the plan's family on every layer the plan names, and lets what else it names learn.
   ///
   /// Everything else is frozen. Initial numbers derive from `random` and each layer's name. `statistics` hold what was
-  /// measured of the layers' inputs, for families that ask for it.
+  /// measured of the layers' inputs, for families that ask for it; `originals` are matrices as they were before rounding.
   ///
   /// - Parameter limit: how many numbers the adapters may have.
   /// - Throws: a ``GraftError`` for an entry that matches nothing, with the nearest name; what the family refuses.
   @discardableResult
   public mutating func graft(
-    _ plan: GraftPlan, random: RandomKey, statistics: [String: SiteStatistics] = [:], atMost limit: Int = .max
+    _ plan: GraftPlan, random: RandomKey, statistics: [String: SiteStatistics] = [:],
+    originals: [String: FrozenWeight] = [:], atMost limit: Int = .max
   ) throws -> GraftReport {
     guard Catalogue.methods.contains(plan.method) else {
       throw GraftError("adapter type '\(plan.method)' is not one of \(Catalogue.methods.joined(separator: ", "))")
@@ -23,7 +25,7 @@ extension LanguageModel {
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
     if [LoRA.method, DoRA.method].contains(plan.method) { try checkSize(choice, plan.settings, limit) }
-    let grafter = Grafter(plan.settings, random, statistics)
+    let grafter = Grafter(plan.settings, random, statistics, originals)
     var settings = plan.settings
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
       let sites = Set(choice.linears)
@@ -264,17 +266,21 @@ private struct Grafter {
   var settings: AdapterSettings
   let random: RandomKey
   let statistics: [String: SiteStatistics]
+  let originals: [String: FrozenWeight]
 
-  init(_ settings: AdapterSettings, _ random: RandomKey, _ statistics: [String: SiteStatistics]) {
-    (self.settings, self.random, self.statistics) = (settings, random, statistics)
+  init(
+    _ settings: AdapterSettings, _ random: RandomKey, _ statistics: [String: SiteStatistics],
+    _ originals: [String: FrozenWeight]
+  ) {
+    (self.settings, self.random, self.statistics, self.originals) = (settings, random, statistics, originals)
   }
 
-  func with(_ settings: AdapterSettings) -> Grafter { Grafter(settings, random, statistics) }
+  func with(_ settings: AdapterSettings) -> Grafter { Grafter(settings, random, statistics, originals) }
 
   private func setup(_ name: String) -> Setup {
     Setup(
       site: name, random: random, statistics: statistics[name], channels: settings.channels[name],
-      tasks: max(1, settings.tasks.count))
+      tasks: max(1, settings.tasks.count), original: originals[name])
   }
 
   func put<A: Adapter<FrozenLinear>>(_ family: A.Type, on layer: inout AdaptedLinear, _ name: String) throws {

@@ -66,13 +66,16 @@ public struct Setup: Sendable {
   public var channels: [Int]?
   /// The number of tasks, for families that keep something a task.
   public var tasks: Int
+  /// The layer's matrix before this run rounded it; nil where it did not.
+  public var original: FrozenWeight?
 
   /// The setup of one site of a run whose initialisation draws from `random`.
   public init(
-    site: String, random: RandomKey, statistics: SiteStatistics? = nil, channels: [Int]? = nil, tasks: Int = 1
+    site: String, random: RandomKey, statistics: SiteStatistics? = nil, channels: [Int]? = nil, tasks: Int = 1,
+    original: FrozenWeight? = nil
   ) {
     (self.site, self.random) = (site, random[site])
-    (self.statistics, self.channels, self.tasks) = (statistics, channels, tasks)
+    (self.statistics, self.channels, self.tasks, self.original) = (statistics, channels, tasks, original)
   }
 }
 

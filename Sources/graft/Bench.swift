@@ -12,11 +12,12 @@ struct Bench: ParsableCommand {
 struct BenchTrain: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "train",
-    abstract: "Time a LoRA training step and compare it with the machine's peak, measured in the same run.",
+    abstract: "Time a training step and compare it with the machine's peak, measured in the same run.",
     discussion: """
       EXAMPLES
         graft bench train
         graft bench train --model smollm2 --batch 4 --sequence 256 --steps 3
+        graft bench train --adapter s2ft --adapter lora --targets o_proj down_proj
       """)
 
   @Option(help: "A model; a random one of the sizes below if left out.") var model: String?
@@ -29,7 +30,12 @@ struct BenchTrain: ParsableCommand {
   @Option var kvHeads = 4
   @Option(help: "Sequences a step, and tokens a sequence.") var batch = 4
   @Option var sequence = 128
-  @Option(help: "The adapter's rank, on all linear layers.") var rank = 8
+  @Option(help: "The adapter's rank; s2ft trains about as many numbers as a LoRA of it.") var rank = 8
+  @Option(help: "An adapter type; given more than once, their steps take turns. lora if left out.")
+  var adapter: [String] = []
+  @Option(
+    parsing: .upToNextOption, help: "The layers it is put on, by the ends of their names; all linear ones if left out.")
+  var targets: [String] = []
   @Option(help: "Timed steps, after warm-up.") var steps = 20
   @Option(help: "Threads.") var threads: Int?
   @Flag(help: "Recompute activations.") var recompute = false
@@ -42,9 +48,15 @@ struct BenchTrain: ParsableCommand {
     let sizes = TrainingBenchmark.Sizes(
       hidden: hidden, layers: layers, ffn: ffn, vocab: vocab, heads: heads, kvHeads: kvHeads)
     let benchmark = TrainingBenchmark(
-      model: model, sizes: sizes, batch: batch, sequence: sequence, rank: rank, steps: steps, recomputes: recompute)
-    let result = try benchmark.measure(threads: threads)
-    Console.result(json ? result.json.text(pretty: true) : result.text)
+      model: model, sizes: sizes, batch: batch, sequence: sequence, rank: rank, steps: steps, recomputes: recompute,
+      adapters: adapter.isEmpty ? ["lora"] : adapter, targets: targets)
+    let results = try benchmark.measure(threads: threads)
+    if json {
+      let each = results.map(\.json)
+      Console.result((each.count == 1 ? each[0] : .array(each)).text(pretty: true))
+    } else {
+      for result in results { Console.result(result.text) }
+    }
   }
 }
 

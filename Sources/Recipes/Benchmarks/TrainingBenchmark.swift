@@ -24,20 +24,28 @@ public struct TrainingBenchmark: Sendable {
   private let sizes: Sizes
   private let batch: Int, sequence: Int, rank: Int, steps: Int
   private let recomputes: Bool
+  private let adapters: [String], targets: [String]
 
-  /// LoRA of `rank` on all linear layers of `model`, or of a random model of `sizes`, untied and in float.
-  public init(model: String?, sizes: Sizes, batch: Int, sequence: Int, rank: Int, steps: Int, recomputes: Bool) {
+  /// Adapters of `rank`, one run each, on the named layers of `model`, or of a random model of `sizes`, untied and in
+  /// float; on all linear layers if none are named.
+  public init(
+    model: String?, sizes: Sizes, batch: Int, sequence: Int, rank: Int, steps: Int, recomputes: Bool,
+    adapters: [String] = [LoRA.method], targets: [String] = []
+  ) {
     (self.model, self.sizes, self.batch, self.sequence) = (model, sizes, batch, sequence)
     (self.rank, self.steps, self.recomputes) = (rank, steps, recomputes)
+    (self.adapters, self.targets) = (adapters, targets)
   }
 
   /// What was measured.
   public struct Result: Sendable {
-    let name: String
+    let name: String, adapter: String
     let tokens: Int, trainable: Int, threads: Int
     let seconds: [Double]
     let usefulFlops: Double
     let peakFlops: Double
+    /// Bytes a step keeps between the way forward and the way back.
+    let kept: Int
     let peakMemory: Int, tensorMemory: Int, systemRequests: Int
 
     private var median: Double { seconds.sorted()[seconds.count / 2] }
@@ -46,11 +54,12 @@ public struct TrainingBenchmark: Sendable {
     /// The result as lines of text.
     public var text: String {
       """
-      \(name): \(tokens) tokens a step, \(grouped(trainable)) trainable numbers, \(threads) threads
+      \(name), \(adapter): \(tokens) tokens a step, \(grouped(trainable)) trainable numbers, \(threads) threads
         step        median \(number(median * 1e3)) ms   min \(number((seconds.min() ?? 0) * 1e3))   max \(number((seconds.max() ?? 0) * 1e3))   (\(seconds.count) steps)
         speed       \(number(Double(tokens) / median)) tokens/s
         arithmetic  \(number(rate / 1e9)) GFLOP/s of useful work (\(number(usefulFlops / 1e9)) GFLOP a step)
         machine     \(number(peakFlops / 1e9)) GFLOP/s of fused multiply-adds on \(threads) threads, so \(percent(rate / peakFlops)) of peak
+        kept        \(megabytes(kept)) between the way forward and the way back
         memory      \(megabytes(peakMemory)) peak resident, of it \(megabytes(tensorMemory)) tensors; \(systemRequests) requests to the system in the timed steps
       """
     }
@@ -58,7 +67,9 @@ public struct TrainingBenchmark: Sendable {
     /// The result as JSON.
     public var json: JSON {
       .object([
-        "name": .string(name), "tokens": .integer(tokens), "threads": .integer(threads), "median_s": .number(median),
+        "name": .string(name), "adapter": .string(adapter), "trainable": .integer(trainable),
+        "kept_mb": .number(Double(kept) / 1e6), "tokens": .integer(tokens), "threads": .integer(threads),
+        "median_s": .number(median),
         "min_s": .number(seconds.min() ?? 0), "max_s": .number(seconds.max() ?? 0), "gflops": .number(rate / 1e9),
         "peak_gflops": .number(peakFlops / 1e9), "fraction_of_peak": .number(rate / peakFlops),
         "peak_rss_mb": .number(Double(peakMemory) / 1e6), "tensor_mb": .number(Double(tensorMemory) / 1e6),
@@ -66,13 +77,43 @@ public struct TrainingBenchmark: Sendable {
     }
   }
 
-  /// Runs the steps.
-  public func measure(threads: Int?) throws -> Result {
+  /// Runs the steps, one of each adapter in turn, so that whatever else the machine does falls on all alike.
+  ///
+  /// - Throws: a ``GraftError`` for an adapter or a target the model has no place for.
+  public func measure(threads: Int?) throws -> [Result] {
     if let threads { Parallel.threads = threads }
     let peak = machinePeak()
-    var network: any LanguageModel = try model.map { try LoadedModel($0).network } ?? random()
+    let base: any LanguageModel = try model.map { try LoadedModel($0).network } ?? random()
+    var runs = try adapters.map { try start(base, $0) }
+    for _ in 0..<2 { for index in runs.indices { _ = try runs[index].next() } }
+    let requests = Memory.systemRequests
+    var seconds = [[Double]](repeating: [], count: runs.count)
+    for _ in 0..<steps {
+      for index in runs.indices {
+        let start = secondsNow()
+        guard try runs[index].next() != nil else { continue }
+        seconds[index].append(secondsNow() - start)
+      }
+    }
+    let (resident, tensors, asked) = (ProcessMemory.peak, Memory.peak, Memory.systemRequests - requests)
+    return runs.indices.map { index in
+      let trained = runs[index].model
+      let trainable = trained.trainableParameters.reduce(0) { $0 + $1.value.count }
+      return Result(
+        name: model ?? "random \(sizes.layers) × \(sizes.hidden)", adapter: adapters[index], tokens: batch * sequence,
+        trainable: trainable, threads: Parallel.threads, seconds: seconds[index],
+        usefulFlops: usefulFlops(trained, trainable: trainable), peakFlops: peak, kept: kept(trained, runs[index]),
+        peakMemory: resident, tensorMemory: tensors, systemRequests: asked)
+    }
+  }
+
+  /// A run of `adapter` on `base`, over random tokens.
+  private func start(_ base: any LanguageModel, _ adapter: String) throws -> TrainingRun {
+    var network = base
     try network.graft(
-      GraftPlan(method: LoRA.method, settings: AdapterSettings(rank: rank, alpha: Double(2 * rank))),
+      GraftPlan(
+        method: adapter, settings: AdapterSettings(rank: rank, alpha: Double(2 * rank)),
+        targets: targets.isEmpty ? .allLinear : .names(targets)),
       random: RandomKey(seed: 1))
     var settings = TrainingSettings()
     settings.batchSize = batch
@@ -84,21 +125,23 @@ public struct TrainingBenchmark: Sendable {
       let ids = (0..<sequence).map { _ in Int32.random(in: 0..<Int32(vocabulary), using: &stream) }
       return Example(ids: ids, labels: ids, source: "random")
     }
-    var run = TrainingRun(network, AdamW(), settings, on: examples, seed: 3)
-    for _ in 0..<2 { _ = try run.next() }
-    let requests = Memory.systemRequests
-    var seconds: [Double] = []
-    while true {
-      let start = secondsNow()
-      guard try run.next() != nil else { break }
-      seconds.append(secondsNow() - start)
+    return TrainingRun(network, AdamW(), settings, on: examples, seed: 3)
+  }
+
+  /// The bytes alive between the way forward and the way back, over those before: what a step keeps for its gradients.
+  private func kept(_ network: any LanguageModel, _ run: TrainingRun) -> Int {
+    let tokens = TokenBatch(run.examples.map(\.ids)), labels = run.examples.flatMap(\.labels)
+    func open(_ network: some LanguageModel) -> Int {
+      var kept = 0
+      let before = Memory.live
+      _ = valueAndGradients(of: network) { network in
+        let loss = network.lossSum(tokens, labels: labels, Context(recomputes: recomputes)).sum
+        kept = Memory.live - before
+        return loss
+      }
+      return kept
     }
-    let trainable = network.trainableParameters.reduce(0) { $0 + $1.value.count }
-    return Result(
-      name: model ?? "random \(sizes.layers) × \(sizes.hidden)", tokens: batch * sequence, trainable: trainable,
-      threads: Parallel.threads, seconds: seconds, usefulFlops: usefulFlops(network, trainable: trainable),
-      peakFlops: peak,
-      peakMemory: ProcessMemory.peak, tensorMemory: Memory.peak, systemRequests: Memory.systemRequests - requests)
+    return open(network)
   }
 
   /// 2 a weight and token forward, 2 for the gradient of the input, 2 for that of what is trained, and the causal half of

@@ -108,7 +108,7 @@ import Testing
   (
     "zebra: 2",
     "5:1: unknown key 'zebra' [valid: version name seed output_dir model "
-      + "quantization adapter data calibration train eval save log merge export]"
+      + "quantization adapter data calibration train objective eval save log merge export]"
   ),
   (
     "val_size: 0.1\nquantization: {packing: nf4, group_size: 64}",

@@ -32,6 +32,12 @@ struct RunHeader {
     lines.append(
       "training  \(settings.schedule.total) steps of \(window) examples (\(settings.batchSize) × \(settings.accumulation)), \(number(Double(settings.schedule.total) / Double(training.stepsPerEpoch))) epochs, \(recipe.train.optimizer.rawValue), learning rate \(number(settings.learningRate)) \(settings.schedule.shape.rawValue), warm-up \(settings.schedule.warmup) steps"
     )
+    if case .distillation(_, let divergence, let crossEntropy) = plan.objective {
+      let teacher = recipe.objective.teacher.map { displayed($0.path) } ?? "the base as it lies on disk"
+      lines.append(
+        "objective \(number(divergence)) · KL(teacher ‖ model) + \(number(crossEntropy)) · cross-entropy, nats a token; teacher \(teacher)"
+      )
+    }
     lines.append(
       "output    \(displayed(recipe.outputDirectory.path))   (after an interruption: graft resume \(displayed(recipe.outputDirectory.path)))"
     )

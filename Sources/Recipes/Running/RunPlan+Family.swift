@@ -1,13 +1,41 @@
 import Adapters
+import Networks
 import Training
 
-// What the family of the adapter has to say about a run.
+// What a run makes small.
 extension RunPlan {
-  /// What the run makes small: the family's own objective, or the cross-entropy.
-  var objective: Objective {
-    let plan = configuration.plan
+  /// What the recipe's `objective` section asks for, else what the family needs, else the cross-entropy; and the digest
+  /// of the teacher the recipe names.
+  static func objective(
+    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, base: any LanguageModel
+  ) throws -> (Objective, teacherDigest: String?) {
+    let wanted = recipe.objective
     // Grafting has read the same settings already and would have thrown.
-    let weight = try? Catalogue.consistency(of: plan.method, plan.settings)
-    return weight.map(Objective.consistency(weight:)) ?? .crossEntropy
+    let consistency = (try? Catalogue.consistency(of: plan.method, plan.settings)) ?? nil
+    guard wanted.type == .distillation else {
+      return (consistency.map(Objective.consistency(weight:)) ?? .crossEntropy, nil)
+    }
+    guard consistency == nil else {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "objective.type", "'\(plan.method)' makes two passes a step, which distillation does not",
+            hint: "set adapter.consistency: 0, or remove the section")
+        ], path: recipe.origin)
+    }
+    let named = try wanted.teacher.map { try LoadedModel($0.path) }
+    let teacher = named?.network ?? base
+    guard teacher.vocabularySize == model.network.vocabularySize else {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "objective.teacher",
+            "the teacher has \(teacher.vocabularySize) token ids and the model \(model.network.vocabularySize)",
+            hint: "give a teacher with the model's tokenizer")
+        ], path: recipe.origin)
+    }
+    let objective = Objective.distillation(
+      teacher: teacher, divergence: wanted.divergence, crossEntropy: wanted.crossEntropy)
+    return (objective, try named.map { try Fingerprint.model($0.checkpoint) })
   }
 }

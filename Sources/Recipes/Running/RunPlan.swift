@@ -22,6 +22,10 @@ public struct RunPlan: Sendable {
   public let data: RunData
   /// The loop's settings.
   public let settings: TrainingSettings
+  /// What training makes small.
+  let objective: Objective
+  /// The digest of the teacher, where the recipe names one.
+  private let teacherDigest: String?
   /// The digest of the base as it lies on disk.
   public let baseDigest: String
   /// The numbers of all weights of the base.
@@ -46,6 +50,8 @@ public struct RunPlan: Sendable {
       recipe.data.maxSequenceLength = min(recipe.data.maxSequenceLength, model.network.contextLength)
     }
     self.recipe = recipe
+    // A value: rounding the model below leaves the matrices here as they lie on disk.
+    let unrounded = model.network
     var graftPlan = Self.graftPlan(recipe.adapter)
     if let packing = try Self.packing(recipe) {
       // Targets that start from what packing loses are packed by their start.
@@ -64,6 +70,10 @@ public struct RunPlan: Sendable {
       if let folder = recipe.adapter.from?.path {
         configuration = try model.attach(folder)
         configuration.baseModel = recipe.model.path?.raw
+        if recipe.adapter.type == INT21.method {
+          configuration.plan = try model.network.stack(
+            graftPlan.settings, on: configuration.plan, random: random["adapter"])
+        }
         let plan = configuration.plan
         calibration = RunCalibration.none
         report = GraftReport(sites: model.adapterSites, matches: [("as in \(folder)", model.adapterSites.count)])
@@ -80,7 +90,7 @@ public struct RunPlan: Sendable {
         // Each number has a gradient, and the optimiser keeps two more of it.
         report = try model.network.graft(
           configuration.plan, random: random["adapter"], statistics: calibration.statistics,
-          atMost: recipe.memoryLimit / 16)
+          originals: Self.packing(recipe) == nil ? [:] : unrounded.linearWeights, atMost: recipe.memoryLimit / 16)
         configuration.plan.settings.channels = report.channels
       }
     } catch let error as AdapterOptionError {
@@ -92,6 +102,7 @@ public struct RunPlan: Sendable {
     try Self.checkForms(recipe, model.network)
     self.model = model
     self.configuration = configuration
+    (objective, teacherDigest) = try Self.objective(recipe, configuration.plan, model, base: unrounded)
     settings = try Self.settings(recipe, examples: data.train.count)
     // Read after training only; what is wrong with it is better known before.
     if let prompts = recipe.merge?.verify.prompts?.path { _ = try ProbeText.sequences(prompts, for: model) }
@@ -161,6 +172,7 @@ public struct RunPlan: Sendable {
   static func packing(_ recipe: Recipe) throws -> Packing? {
     guard let wanted = recipe.quantization else { return nil }
     switch wanted.packing {
+    case "int2": return .int2(group: wanted.groupSize)
     case "int4": return .int4(group: wanted.groupSize)
     case "int8": return .int8(group: wanted.groupSize)
     case "nf4": return .nf4(doubleQuantised: wanted.doubleQuant)
@@ -256,6 +268,7 @@ public struct RunPlan: Sendable {
       "base": baseDigest, "data": data.digest, "template": model.template.map { Fingerprint.text($0.source) } ?? "none",
     ]
     hashes["calibration"] = calibration.digest
+    hashes["teacher"] = teacherDigest
     return hashes
   }
 
@@ -308,6 +321,16 @@ extension Recipe {
   func problem(_ key: String, _ message: String, hint: String? = nil) -> RecipeError.Problem {
     if case .recipe(let line) = origin(of: key) { return .init(line: line, column: 1, message: message, hint: hint) }
     return .init(line: 1, column: 1, message: "\(key): \(message)", hint: hint)
+  }
+}
+
+extension LanguageModel {
+  /// The matrix of every linear layer, by name.
+  var linearWeights: [String: FrozenWeight] {
+    var copy = self
+    var weights: [String: FrozenWeight] = [:]
+    copy.forEachLinear { weights[$0] = $1.base.weight }
+    return weights
   }
 }
 

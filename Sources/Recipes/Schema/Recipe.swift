@@ -25,6 +25,8 @@ public struct Recipe: Sendable {
   public var calibration: Calibration?
   /// How it is trained.
   public var train = Training()
+  /// What training makes small.
+  public var objective = Objective()
   /// When and on what it is judged.
   public var eval = Evaluation()
   /// When checkpoints are written and kept.
@@ -73,7 +75,8 @@ extension Recipe: Equatable {
   public static func == (a: Recipe, b: Recipe) -> Bool {
     a.version == b.version && a.name == b.name && a.seed == b.seed && a.outputDirectory == b.outputDirectory
       && a.model == b.model && a.quantization == b.quantization && a.adapter == b.adapter && a.data == b.data
-      && a.calibration == b.calibration && a.train == b.train && a.eval == b.eval && a.save == b.save && a.log == b.log
+      && a.calibration == b.calibration && a.train == b.train && a.objective == b.objective && a.eval == b.eval
+      && a.save == b.save && a.log == b.log
       && a.merge == b.merge
       && a.export == b.export
   }

@@ -14,7 +14,7 @@ public struct RecipeCatalogue: Sendable, Equatable {
     adapterTypes: [String] = ["lora", "dora", "full"],
     adapterOptions: [String: [String]] = [:],
     packings: [String] = [
-      "int4", "int8", "nf4", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k",
+      "int2", "int4", "int8", "nf4", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k",
     ],
     models: [String] = ["smollm2", "embedded"]
   ) {

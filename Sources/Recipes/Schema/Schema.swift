@@ -9,6 +9,7 @@ enum Schema {
     Section("calibration", \.calibration, "what is measured of the layers' inputs, for methods and starts that ask"),
     Section("train", "how it is trained"),
     Section("train.early_stopping", \.train.earlyStopping, "when to stop before the end"),
+    Section("objective", "what training makes small"),
     Section("eval", "when and on what it is judged"),
     Section("eval.samples", \.eval.samples, "text generated at every evaluation"),
     Section("save", "when checkpoints are written and kept"),
@@ -19,7 +20,8 @@ enum Schema {
   ]
 
   static let keys: [Key] =
-    top + model + initial + quantization + adapter + data + calibration + train + stopping + results + files
+    top + model + initial + quantization + adapter + data + calibration + train + stopping + objective + results
+    + files
 
   /// A recipe with every section and every default.
   static let defaults: Recipe = {

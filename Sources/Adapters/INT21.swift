@@ -39,7 +39,11 @@ public struct INT21: LowRankChange {
     guard settings.rankPattern.isEmpty, settings.alphaPattern.isEmpty else {
       throw GraftError("'int2.1' has one rank for all layers; remove rank_pattern and alpha_pattern")
     }
-    return Configuration(lora: try LoRA.configuration(settings, at: site), correction: try correction(settings))
+    let lora = try LoRA.configuration(settings, at: site)
+    guard lora.start.isBlank else {
+      throw GraftError("'int2.1' corrects the base as it is; init '\(settings.start)' is not known to it")
+    }
+    return Configuration(lora: lora, correction: try correction(settings))
   }
 
   private static func correction(_ settings: AdapterSettings) throws -> ErrorCorrection {
@@ -62,7 +66,7 @@ public struct INT21: LowRankChange {
 
   /// Stage 1: a correction that learns, and nothing beside it.
   public init(on base: inout FrozenLinear, _ configuration: Configuration, _ setup: Setup) throws {
-    let fresh = LoRA(on: &base, configuration.lora, setup)
+    let fresh = try LoRA(on: &base, configuration.lora, setup)
     (correctionA, correctionB, correctionScale) = (fresh.a, fresh.b, fresh.scale)
     (dropout, site) = (fresh.dropout, fresh.site)
     guard configuration.correction != .none else { return }
@@ -83,10 +87,10 @@ public struct INT21: LowRankChange {
   /// Stage 2: `correction`, frozen, and a fresh LoRA beside it.
   init(
     _ correction: LowRankFactors, on base: inout FrozenLinear, _ configuration: LoRA.Configuration, _ setup: Setup
-  ) {
+  ) throws {
     (correctionA, correctionB) = (.frozen(correction.a), .frozen(correction.b))
     (correctionScale, dropout, site) = (correction.scale, configuration.dropout, setup.site)
-    task = LoRA(on: &base, configuration, setup)
+    task = try LoRA(on: &base, configuration, setup)
   }
 
   /// The layer's output with the correction, and the task's change where there is one.
@@ -120,11 +124,13 @@ public struct INT21: LowRankChange {
 
   /// The base with both changes added to its weight.
   public func merged(into base: FrozenLinear, _ context: Context) -> FrozenLinear {
-    base.adding(LoRA(whole, site: site).change)
+    base.adding(whole.product)
   }
 
   /// Both as one plain LoRA.
-  public var stored: any Adapter<FrozenLinear> { LoRA(whole, site: site) }
+  public var stored: any Adapter<FrozenLinear> {
+    LoRA(a: whole.a, b: whole.b, scale: whole.scale, site: site)
+  }
 
   /// Plain LoRA: of the correction's own rank and α after stage 1, of both ranks and scale 1 after stage 2.
   public static func stored(_ settings: AdapterSettings) -> (method: String, settings: AdapterSettings) {
@@ -176,7 +182,7 @@ extension LanguageModel {
         throw GraftError("the adapter on '\(name)' is no plain LoRA")
       }
       let configuration = try INT21.configuration(settings, at: name).lora
-      layer.adapter = INT21(correction, on: &layer.base, configuration, Setup(site: name, random: random))
+      layer.adapter = try INT21(correction, on: &layer.base, configuration, Setup(site: name, random: random))
     })
     try forEachEmbedding(throwing: { name, table in
       if table.adapter != nil { throw GraftError("'int2.1' has no form for the embedding '\(name)'") }

@@ -139,4 +139,9 @@ extension S2FT: LowRankChange {
     return side == .input
       ? LowRankFactors(a: picks, b: delta, scale: 1) : LowRankFactors(a: delta, b: picks.transposed, scale: 1)
   }
+
+  /// The same; a change of zero where no channel was chosen, so that a layer left alone is exact too.
+  public func lowRankFactors(over base: FrozenLinear, _ context: Context) -> LowRankFactors? {
+    lowRankFactors ?? LowRankFactors(a: .zeros([1, base.inputs]), b: .zeros([base.outputs, 1]), scale: 1)
+  }
 }

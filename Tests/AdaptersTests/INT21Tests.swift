@@ -18,9 +18,9 @@ struct INT21Tests {
   }
 
   /// Both stages, with random numbers in the task's factors.
-  private func stacked(on base: FrozenLinear, dropout: Float = 0) -> INT21 {
+  private func stacked(on base: FrozenLinear, dropout: Float = 0) throws -> INT21 {
     var base = base
-    var adapter = INT21(
+    var adapter = try INT21(
       correction(), on: &base, LoRA.Configuration(rank: 2, scale: 3, dropout: dropout),
       Setup(site: "x", random: RandomKey(seed: 1)))
     adapter.forEachParameter { name, parameter in
@@ -38,7 +38,7 @@ struct INT21Tests {
   }
 
   @Test func `Both changes are added, each by its scale`() throws {
-    let base = try layer(), adapter = stacked(on: base), x = normal([5, 64], 6), first = correction()
+    let base = try layer(), adapter = try stacked(on: base), x = normal([5, 64], 6), first = correction()
     let parts = base(x) + 0.5 * product(x, first.a, first.b) + 3 * product(x, normal([2, 64], 4), normal([48, 2], 5))
     // Sums of 64 terms of size up to 100.
     #expect(distance(adapter(x, over: base, Context()), parts) < 5e-4)
@@ -48,7 +48,7 @@ struct INT21Tests {
   }
 
   @Test func `Dropout is the task's alone`() throws {
-    let base = try layer(), adapter = stacked(on: base, dropout: 0.5), x = normal([5, 64], 6), first = correction()
+    let base = try layer(), adapter = try stacked(on: base, dropout: 0.5), x = normal([5, 64], 6), first = correction()
     let random = RandomKey(seed: 12)
     let drawn = try #require(dropoutMask(x.shape, 0.5, random["x"])), mask = drawn()
     let parts =
@@ -60,7 +60,7 @@ struct INT21Tests {
   func `The task's gradients are those of its own product`(_ dropout: Float) throws {
     let base = try layer(), random: RandomKey? = dropout > 0 ? RandomKey(seed: 12) : nil
     let x = normal([5, 64], 6), direction = normal([5, 48], 7)
-    let (_, ours) = valueAndGradients(of: stacked(on: base, dropout: dropout)) {
+    let (_, ours) = valueAndGradients(of: try stacked(on: base, dropout: dropout)) {
       ($0(x, over: base, Context(random: random)) * direction).sum
     }
     let a = normal([2, 64], 4).watched, b = normal([48, 2], 5).watched

@@ -161,7 +161,7 @@ struct S2FTTests {
   func `The same change is a product of two thin matrices`(_ side: S2FT.Side) throws {
     let base = try layer(), adapter = try trained(side, on: base), factors = try #require(adapter.lowRankFactors)
     #expect(factors.a.shape == [4, 96] && factors.b.shape == [64, 4])
-    let plain = LoRA(factors, site: "x")
+    let plain = LoRA(a: factors.a, b: factors.b, scale: factors.scale, site: "x")
     #expect(
       plain.merged(into: base, Context()).weight.unpacked() == adapter.merged(into: base, Context()).weight.unpacked())
   }

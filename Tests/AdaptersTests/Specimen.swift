@@ -99,6 +99,19 @@ let specimens: [Specimen] = [
   Specimen(
     name: "lora, eva", plan: plan("lora") { $0.start = "eva" }, parameters: { 4 * ($0.inputs + $0.outputs) },
     startsByChance: false),
+  // A unit is a head of 16 channels: half of q's four and of v's two train.
+  Specimen(
+    name: "s2ft, output rows", plan: plan("s2ft") { $0.options = ["ratio": "0.5", "quota": "layer"] },
+    // Which channels learn is drawn; what they learn starts at zero.
+    parameters: { $0.outputs / 2 * $0.inputs }, startsByChance: false),
+  Specimen(
+    name: "s2ft, input columns",
+    plan: plan("s2ft", on: ["o_proj", "down_proj"]) {
+      $0.options = ["ratio": "0.5", "quota": "layer", "selection": "weight"]
+    },
+    moreTargets: .names(["o_proj", "down_proj", "q_proj"]), parameters: { $0.inputs / 2 * $0.outputs },
+    startsByChance: false),
+  Specimen(name: "int2.1", plan: plan("int2.1"), parameters: { 4 * ($0.inputs + $0.outputs) }, storedTolerance: 1e-6),
   Specimen(name: "hydra", plan: plan("hydra")) {
     4 * ($0.inputs + $0.outputs) + 4 * 2 * $0.outputs + 4 + 4 + 2 * $0.outputs
   },

@@ -81,7 +81,6 @@ public enum GGUFExport {
     }
     copy.forEachLinear { name, layer in
       guard let adapter = layer.adapter else { return }
-      if let trained = adapter as? S2FT, trained.channels.isEmpty { return }
       guard let factors = layer.lowRankFactors else {
         failure = FileError(
           path, at: name,

@@ -9,7 +9,8 @@ import Networks
 /// a LoRA of the adapter's rank on the same layers: s = r (inputs + outputs) / other side, 2r on a square matrix. It is
 /// rounded down to whole units, but never to none.
 ///
-/// The paper's authors report that random choice does well, and that the smallest activations do slightly better still.
+/// The authors' released code draws at random, which is the default here. The paper compares it with other scores; their
+/// exact norms are ours.
 public struct S2FTSelection: Sendable {
   /// Recipe keys.
   static let options = ["ratio", "selection", "order", "quota"]

@@ -84,17 +84,4 @@ struct HistoryTests {
     ]
     for operand in operands { #expect(bits(operand.kept()) == bits(operand)) }
   }
-
-  @Test func `What can be had again is not held until the way back`() {
-    let frozen = PackedStandIn(matrix: numbers([8, 1 << 12]))
-    let a = numbers([2, 1 << 12], 1).watched, b = numbers([8, 2], 2).watched
-    // Sixteen products of 4 MB; each gate is 4 MB too and is held, as is the one `up` of all.
-    let up = numbers([256, 1 << 12], 3)
-    let before = Memory.live
-    let losses = (0..<16).map { i in
-      lowRankLinear(siluProduct(numbers([256, 1 << 12], i).watched, up), frozen, a: a, b: b, scale: 1).sum
-    }
-    #expect(Memory.live - before < 17 * (4 << 20) + (8 << 20))
-    withExtendedLifetime(losses) {}
-  }
 }

@@ -76,6 +76,20 @@ struct ProcessTests {
     }
   }
 
+  @Test func `What can be had again is not held until the way back`() async {
+    await #expect(processExitsWith: .success) {
+      let frozen = PackedStandIn(matrix: numbers([8, 1 << 12]))
+      let a = numbers([2, 1 << 12], 1).watched, b = numbers([8, 2], 2).watched, up = numbers([256, 1 << 12], 3)
+      let before = Memory.live
+      // Each gate is 4 MB and is held; the sixteen products, 4 MB each, are not.
+      let losses = (0..<16).map { i in
+        lowRankLinear(siluProduct(numbers([256, 1 << 12], i).watched, up), frozen, a: a, b: b, scale: 1).sum
+      }
+      #expect(Memory.live - before < 17 * (4 << 20))
+      withExtendedLifetime(losses) {}
+    }
+  }
+
   @Test func `The number of threads may change between any two operations`() async {
     await #expect(processExitsWith: .success) {
       let x = Tensor.normal([300, 400], from: RandomKey(seed: 1)), expected = bits(x.silu)

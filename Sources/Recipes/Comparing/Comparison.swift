@@ -58,13 +58,20 @@ public struct Comparison: Sendable {
   ///
   /// - Throws: what reading the recipe and grafting a family on its model throw.
   public func members(catalogue: RecipeCatalogue) throws -> [Member] {
-    let wanted = try trainable(of: Recipe.read(recipe, overrides: changes, catalogue: catalogue))
+    let original = try Recipe.read(recipe, overrides: changes, catalogue: catalogue)
+    let wanted = try trainable(of: original)
     return try families.flatMap { family in
       var own = changes + ["adapter.type=\(family)", "merge.format=adapter_only", "~export", "log.plot=false"]
       own += familyChanges[family] ?? []
-      if budget == .params {
+      // Full fine-tuning has no rank: it shows what all numbers would give.
+      if budget == .params && family != Full.method {
         let rank = try rank(of: family, own, wanted: wanted, catalogue)
         own.append("adapter.rank=\(rank)")
+        // Another rank, but the same factor in front of the change.
+        if let alpha = original.adapter.alpha, !own.contains(where: { $0.hasPrefix("adapter.scale=") }) {
+          let growth = Double(rank) / Double(original.adapter.rank)
+          own.append("adapter.alpha=\(alpha * (original.adapter.rslora ? growth.squareRoot() : growth))")
+        }
       }
       return seeds.map { seed in
         let path = folder + "/" + family + "-" + String(seed)
@@ -82,10 +89,14 @@ public struct Comparison: Sendable {
     func count(_ rank: Int) throws -> Int {
       try trainable(of: Recipe.read(recipe, overrides: changes + ["adapter.rank=\(rank)"], catalogue: catalogue))
     }
-    let one = try count(1), two = try count(2)
-    guard two > one else { return 1 }
-    // Every family's count grows by the same amount with each rank.
-    let estimate = 1 + Int((Double(wanted - one) / Double(two - one)).rounded())
-    return max(1, estimate)
+    // A family's count never falls with its rank: double until it is enough, then halve the gap.
+    var low = 1, high = 1
+    while try count(high) < wanted, high < 1 << 14 { (low, high) = (high, 2 * high) }
+    while high - low > 1 {
+      let middle = (low + high) / 2
+      if try count(middle) < wanted { low = middle } else { high = middle }
+    }
+    let (below, above) = (try count(low), try count(high))
+    return abs(wanted - below) <= abs(above - wanted) ? low : high
   }
 }

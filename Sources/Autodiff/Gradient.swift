@@ -117,19 +117,22 @@ extension Tensor {
   ///
   /// The feed-forward block's products and every norm's output are had again: at 30 layers of 576 channels that is a
   /// quarter of what a training step would keep.
-  public var kept: Kept { Kept(value: node?.again == nil ? detached : nil, again: node?.again) }
+  public var kept: Kept { node?.again.map(Kept.again) ?? .numbers(detached) }
 }
 
 /// An operand as a pullback holds it; call it for the numbers.
-public struct Kept: Sendable {
-  fileprivate let value: Tensor?
-  fileprivate let again: (@Sendable () -> Tensor)?
+public enum Kept: Sendable {
+  /// Its numbers.
+  case numbers(Tensor)
+  /// The way to have them again.
+  case again(@Sendable () -> Tensor)
 
   /// The numbers, with no history, bit for bit as they were.
   public func callAsFunction() -> Tensor {
-    if let value { return value }
-    guard let again else { fatalError("an operand was kept as neither its numbers nor the way to them") }
-    return again()
+    switch self {
+    case .numbers(let numbers): numbers
+    case .again(let compute): compute()
+    }
   }
 }
 

@@ -15,9 +15,10 @@ public protocol LoRAEquivalent: LowRankChange {
 extension LoRAEquivalent {
   /// None without the base.
   public var lowRankFactors: LowRankFactors? { nil }
-  /// Those of the plain LoRA.
+  /// Those of the plain LoRA; none where the task matters and `context` names none.
   public func lowRankFactors(over base: FrozenLinear, _ context: Context) -> LowRankFactors? {
-    plainLoRA(over: base, context).lowRankFactors
+    if self is any TaskRouted, context.task == nil { return nil }
+    return plainLoRA(over: base, context).lowRankFactors
   }
 }
 

@@ -80,6 +80,13 @@ struct UsageTests {
     #expect(!FileManager.default.fileExists(atPath: scratch.path + "/run"))
   }
 
+  @Test func `A benchmark of an adapter that needs what random tokens lack is refused`() throws {
+    for (adapter, reason) in [("mhr", "routes by task"), ("corda", "not measured"), ("clr", "convolutions")] {
+      let ending = try run("bench", "train", "--adapter", adapter, "--steps", "1")
+      #expect(ending.code == 2 && ending.errors.contains(reason), "\(adapter): \(ending.code) \(ending.errors)")
+    }
+  }
+
   @Test func `A dry run shows the plan and its forecast, and writes nothing`() throws {
     try scratch.copy("models/llama-tied", as: "model")
     try scratch.write("{\"text\": \"abc abc\"}", to: "train.jsonl")

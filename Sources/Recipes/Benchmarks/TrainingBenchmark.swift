@@ -115,6 +115,10 @@ public struct TrainingBenchmark: Sendable {
         method: adapter, settings: AdapterSettings(rank: rank, alpha: Double(2 * rank)),
         targets: targets.isEmpty ? .allLinear : .names(targets)),
       random: RandomKey(seed: 1))
+    guard !network.routesByTask else {
+      throw GraftError(
+        "adapter '\(adapter)' routes by task, and the benchmark's random tokens have none; time it with 'graft train'")
+    }
     var settings = TrainingSettings()
     settings.batchSize = batch
     settings.recomputes = recomputes

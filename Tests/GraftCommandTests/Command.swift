@@ -91,3 +91,21 @@ final class Scratch {
 
   func bytes(_ name: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path + "/" + name)) }
 }
+
+extension Scratch {
+  /// A folder with a tiny model as `model`, `rows` as `train.jsonl` and the first five of them as `eval.jsonl`.
+  convenience init(learning rows: [String]) throws {
+    try self.init()
+    try copy("models/llama-untied", as: "model")
+    try write(rows.joined(separator: "\n"), to: "train.jsonl")
+    try write(rows.prefix(5).joined(separator: "\n"), to: "eval.jsonl")
+  }
+
+  /// Rows alike but for two ids: quickly learnt.
+  static let rowsAlike = (0..<6).map { "{\"input_ids\": [\($0 + 3), 17, 29, \($0 * 11 + 40), 55, 90]}" }
+
+  /// Rows of 6 to 14 ids that have nothing in common.
+  static let rowsOfAllLengths = (0..<24).map { row in
+    "{\"input_ids\": [\((0..<(6 + row % 9)).map { String(($0 * 37 + row * 101) % 320) }.joined(separator: ", "))]}"
+  }
+}

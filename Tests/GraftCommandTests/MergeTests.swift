@@ -7,11 +7,7 @@ struct MergeTests {
   private let scratch: Scratch
 
   init() throws {
-    scratch = try Scratch()
-    try scratch.copy("models/llama-untied", as: "model")
-    try scratch.write(
-      (0..<6).map { "{\"input_ids\": [\($0 + 3), 17, 29, \($0 * 11 + 40), 55, 90]}" }.joined(separator: "\n"),
-      to: "train.jsonl")
+    scratch = try Scratch(learning: Scratch.rowsAlike)
     try scratch.write(
       """
       output_dir: run

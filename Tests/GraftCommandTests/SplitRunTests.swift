@@ -6,14 +6,7 @@ import Testing
 struct SplitRunTests {
   private let scratch: Scratch
 
-  init() throws {
-    scratch = try Scratch()
-    try scratch.copy("models/llama-untied", as: "model")
-    let rows = (0..<24).map { row in
-      "{\"input_ids\": [\((0..<(6 + row % 9)).map { String(($0 * 37 + row * 101) % 320) }.joined(separator: ", "))]}"
-    }
-    try scratch.write(rows.joined(separator: "\n"), to: "train.jsonl")
-  }
+  init() throws { scratch = try Scratch(learning: Scratch.rowsOfAllLengths) }
 
   private func write(_ name: String, _ adapter: String, steps: Int = 60, more: String = "") throws {
     try scratch.write(

@@ -11,11 +11,16 @@ public enum AdapterFolder {
   /// - Throws: a ``FileError`` when a file is missing or malformed, when the file holds a tensor the model has no place
   ///   for or lacks one it needs, and for a plan, shapes or numbers that do not fit.
   @discardableResult
-  public static func load(_ folder: String, onto model: inout any LanguageModel) throws -> PEFTConfiguration {
+  public static func load(_ folder: String, onto model: inout any TextNetwork) throws -> PEFTConfiguration {
     let path = folder + "/adapter_config.json"
-    let configuration = try PEFTConfiguration(json: try JSON.read(path), path: path)
+    var configuration = try PEFTConfiguration(json: try JSON.read(path), path: path)
     let tensors = folder + "/adapter_model.safetensors"
     let file = try Safetensors(tensors)
+    try giveHead(to: &model, by: file)
+    // PEFT names both spellings of a classifier's head, whichever the model has.
+    if model is any Classifier {
+      configuration.plan.modulesToSave.removeAll { ["classifier", "score"].contains($0) && $0 != model.headName }
+    }
     do {
       // What the file does not hold cannot be needed: a rank it does not bear out takes no memory.
       let held = file.names.reduce(0) { $0 + (file[$1]?.count ?? 0) }
@@ -29,8 +34,17 @@ public enum AdapterFolder {
     return configuration
   }
 
+  /// Gives a classifier a head of as many classes as the file holds, where its own has not as many.
+  private static func giveHead(to model: inout any TextNetwork, by file: Safetensors) throws {
+    guard var classifier = model as? any Classifier, let head = file["\(prefix)\(model.headName).weight"],
+      head.shape.count == 2, head.shape[0] != classifier.labels.count
+    else { return }
+    classifier.setHead(labels: (0..<head.shape[0]).map { "LABEL_\($0)" }, random: RandomKey(seed: 0))
+    model = classifier
+  }
+
   /// Sets the trainable parameters of `model` from a file that must hold exactly them.
-  public static func restore(_ path: String, into model: inout any LanguageModel) throws {
+  public static func restore(_ path: String, into model: inout any TextNetwork) throws {
     let file = try Safetensors(path)
     var failure: (any Error)?
     var used: Set<String> = []
@@ -66,9 +80,10 @@ public enum AdapterFolder {
   /// Writes the trainable parameters of `model` and the configuration, each file whole or not at all.
   ///
   /// Each adapter is stored in the form its family says, for the base as it lies on disk.
-  public static func save(_ model: any LanguageModel, _ configuration: PEFTConfiguration, to folder: String) throws {
+  public static func save(_ model: any TextNetwork, _ configuration: PEFTConfiguration, to folder: String) throws {
     try Folder.create(folder)
     var stored = configuration
+    if model is any Classifier { stored.task = "SEQ_CLS" }
     if let family = Catalogue.linear.first(where: { $0.method == configuration.plan.method }) {
       (stored.plan.method, stored.plan.settings) = family.stored(configuration.plan.settings)
     } else if let family = Catalogue.block.first(where: { $0.method == configuration.plan.method }) {
@@ -79,7 +94,7 @@ public enum AdapterFolder {
   }
 
   /// Writes the trainable parameters of `model` under PEFT's names.
-  public static func saveParameters(of model: any LanguageModel, to path: String) throws {
+  public static func saveParameters(of model: any TextNetwork, to path: String) throws {
     let adapted = model.adaptedLayers
     let tensors = try model.trainableParameters.map { parameter in
       let (name, value) = (parameter.name, parameter.value)
@@ -100,9 +115,9 @@ public enum AdapterFolder {
   }
 }
 
-extension LanguageModel {
+extension TextNetwork {
   /// The same with every adapter in the form in which it is stored.
-  var withStoredAdapters: any LanguageModel {
+  var withStoredAdapters: any TextNetwork {
     var copy = self
     copy.forEachLinear { _, layer in layer.adapter = layer.adapter.map { $0.stored } }
     copy.forEachBlock { _, block in block.adapter = block.adapter.map { settled($0) } }

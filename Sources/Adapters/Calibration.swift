@@ -18,7 +18,7 @@ public enum Calibration {
   ///
   /// - Throws: a ``GraftError`` when a layer sees no token or sees numbers that are not finite.
   public static func measure(
-    _ model: any LanguageModel, _ wanted: Statistics, of sites: [String], on sequences: [[Int32]],
+    _ model: any TextNetwork, _ wanted: Statistics, of sites: [String], on sequences: [[Int32]],
     budget: Int = Calibration.budget
   ) throws -> [String: SiteStatistics] {
     guard !wanted.isEmpty else { return [:] }
@@ -33,7 +33,7 @@ public enum Calibration {
   }
 
   private static func measure(
-    _ model: any LanguageModel, _ wanted: Statistics, of sites: [String], on batches: [TokenBatch],
+    _ model: any TextNetwork, _ wanted: Statistics, of sites: [String], on batches: [TokenBatch],
     into found: inout [String: SiteStatistics]
   ) throws {
     var listening = model
@@ -44,7 +44,7 @@ public enum Calibration {
       moments[name] = sums
       layer.adapter = Observer(sums)
     }
-    let hearsHead = sites.contains("lm_head")
+    let hearsHead = sites.contains(model.headName) || model is any Classifier
     for batch in batches {
       let states = listening.states(batch, Context())
       if hearsHead { _ = listening.logits(states, Context()) }
@@ -92,7 +92,7 @@ public enum Calibration {
   }
 }
 
-extension LanguageModel {
+extension TextNetwork {
   /// The linear layers that `plan` would put adapters on, in the order of the model.
   ///
   /// - Throws: as ``graft(_:random:statistics:)`` for targets that match nothing.

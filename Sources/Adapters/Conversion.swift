@@ -61,7 +61,7 @@ extension LoRAFolder {
   }
 }
 
-extension LanguageModel {
+extension TextNetwork {
   /// The adapters this model carries as plain LoRA over the same base, and how far that is from them.
   ///
   /// Where an adapter offers low-rank factors they are taken as they are, unless `rank` is lower. Any other becomes the

@@ -27,7 +27,7 @@ public struct Full: Adapter {
 
   /// A layer that starts as the base.
   public init(on base: inout FrozenLinear, _ configuration: Nothing, _ setup: Setup) {
-    weight = Parameter(base.weight.unpacked())
+    weight = Parameter(base.weight.unpacked(), role: setup.isHead ? .head : .weight)
   }
 
   /// The layer's output by the learned matrix.

@@ -37,13 +37,13 @@ public struct GraftPlan: Sendable, Equatable {
     /// Every linear layer but the output head.
     case allLinear
 
-    /// What tells whether a name is meant.
-    func matcher(_ key: String) throws -> (String) -> Bool {
+    /// What tells whether a name is meant, in a model whose output layer is `head`.
+    func matcher(_ key: String, head: String) throws -> (String) -> Bool {
       switch self {
       case .names(let entries): return { name in entries.contains { Self.ends(name, $0) } }
       case .pattern(let pattern):
         do { return try NamePattern(pattern, path: key).matches } catch { throw GraftError("\(error)") }
-      case .allLinear: return { !$0.hasSuffix("lm_head") }
+      case .allLinear: return { $0 != head }
       }
     }
 

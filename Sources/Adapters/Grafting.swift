@@ -3,7 +3,7 @@ import Files
 import Networks
 import Weights
 
-extension LanguageModel {
+extension TextNetwork {
   /// Puts a fresh adapter of the plan's family on every layer the plan names, and lets what else it names learn.
   ///
   /// Everything else is frozen. Initial numbers derive from `random` and each layer's name. `statistics` hold what was
@@ -25,7 +25,7 @@ extension LanguageModel {
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
     if [LoRA.method, DoRA.method].contains(plan.method) { try checkSize(choice, plan.settings, limit) }
-    let grafter = Grafter(plan.settings, random, statistics, originals)
+    let grafter = Grafter(plan.settings, random, statistics, originals, head: headName)
     var settings = plan.settings
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
       let sites = Set(choice.linears)
@@ -137,7 +137,8 @@ extension LanguageModel {
       return try chooseConvolutions(plan, wanted, choice)
     }
     let (isTarget, isExcluded) = (
-      try plan.targets.matcher("target_modules"), try plan.excluded?.matcher("exclude_modules")
+      try plan.targets.matcher("target_modules", head: headName),
+      try plan.excluded?.matcher("exclude_modules", head: headName)
     )
     func isChosen(_ name: String) -> Bool {
       guard isTarget(name), !choice.saved.contains(name), isExcluded?(name) != true else { return false }
@@ -168,7 +169,7 @@ extension LanguageModel {
     var choice = choice, copy = self
     var names: [String] = []
     copy.forEachBlock { name, _ in names.append(name) }
-    let isTarget = try plan.targets.matcher("target_modules")
+    let isTarget = try plan.targets.matcher("target_modules", head: headName)
     choice.blocks = names.filter { name in
       let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : isTarget(name)
       return isNamed && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
@@ -192,7 +193,7 @@ extension LanguageModel {
     var choice = choice, copy = self
     var names: [String] = []
     copy.forEachConvolution { name, _ in names.append(name) }
-    let isTarget = try plan.targets.matcher("target_modules")
+    let isTarget = try plan.targets.matcher("target_modules", head: headName)
     choice.convolutions = names.filter { name in
       isTarget(name)
         && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
@@ -267,20 +268,26 @@ private struct Grafter {
   let random: RandomKey
   let statistics: [String: SiteStatistics]
   let originals: [String: FrozenWeight]
+  let head: String
 
   init(
     _ settings: AdapterSettings, _ random: RandomKey, _ statistics: [String: SiteStatistics],
-    _ originals: [String: FrozenWeight]
+    _ originals: [String: FrozenWeight], head: String
   ) {
     (self.settings, self.random, self.statistics, self.originals) = (settings, random, statistics, originals)
+    self.head = head
   }
 
-  func with(_ settings: AdapterSettings) -> Grafter { Grafter(settings, random, statistics, originals) }
+  func with(_ settings: AdapterSettings) -> Grafter {
+    Grafter(settings, random, statistics, originals, head: head)
+  }
 
   private func setup(_ name: String) -> Setup {
-    Setup(
+    var setup = Setup(
       site: name, random: random, statistics: statistics[name], channels: settings.channels[name],
       tasks: max(1, settings.tasks.count), original: originals[name])
+    setup.isHead = name == head
+    return setup
   }
 
   func put<A: Adapter<FrozenLinear>>(_ family: A.Type, on layer: inout AdaptedLinear, _ name: String) throws {

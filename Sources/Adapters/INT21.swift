@@ -157,7 +157,7 @@ public struct INT21: LowRankChange {
   }
 }
 
-extension LanguageModel {
+extension TextNetwork {
   /// Stage 2 of INT2.1: freezes the LoRA the model carries as `plan` describes it, and puts a fresh one for the task, by
   /// `settings`, beside each. Returns the plan of both.
   ///

@@ -7,6 +7,8 @@ public struct PEFTConfiguration: Sendable, Equatable {
   public var plan: GraftPlan
   /// The base model's name or folder, as the file gives it.
   public var baseModel: String?
+  /// What PEFT wraps the model for, when the file does not say: `CAUSAL_LM` or `SEQ_CLS`.
+  var task = "CAUSAL_LM"
   /// Keys this package does not interpret, kept for writing back.
   private var rest: [String: JSON]
 
@@ -97,7 +99,7 @@ public struct PEFTConfiguration: Sendable, Equatable {
         "channels": .object(settings.channels.mapValues { .array($0.map(JSON.integer)) }),
       ])
     }
-    object["task_type"] = rest["task_type"] ?? .string("CAUSAL_LM")
+    object["task_type"] = rest["task_type"] ?? .string(task)
     object["inference_mode"] = .bool(true)
     object["base_model_name_or_path"] = baseModel.map(JSON.string) ?? .null
     object["r"] = .integer(settings.rank)

@@ -1,7 +1,7 @@
 import Autodiff
 import Networks
 
-extension LanguageModel {
+extension TextNetwork {
   /// Prepares the trained inventories of ``MHR`` adapters for the tasks that `wanted` names, in the mode it asks for, and
   /// returns the plan of what stands there now.
   ///

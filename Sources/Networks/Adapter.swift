@@ -28,6 +28,22 @@ public struct Context: Sendable {
     return [(task, 0..<count)]
   }
 
+  /// The context of the rows that stand at `tokens` of this one's: the head reads some rows, not all.
+  public func at(_ tokens: [Int32]) -> Context {
+    guard !taskRows.isEmpty else { return self }
+    var context = self
+    context.taskRows = []
+    for (row, token) in tokens.enumerated() {
+      guard let task = taskRows.first(where: { $0.rows.contains(Int(token)) })?.task else { continue }
+      if let last = context.taskRows.last, last.task == task {
+        context.taskRows[context.taskRows.count - 1].rows = last.rows.lowerBound..<row + 1
+      } else {
+        context.taskRows.append((task, row..<row + 1))
+      }
+    }
+    return context
+  }
+
   /// Whether this pass is one of training.
   public var isTraining: Bool { random != nil }
 }
@@ -68,6 +84,8 @@ public struct Setup: Sendable {
   public var tasks: Int
   /// The layer's matrix before this run rounded it; nil where it did not.
   public var original: FrozenWeight?
+  /// Whether the layer is the model's output head.
+  public var isHead = false
 
   /// The setup of one site of a run whose initialisation draws from `random`.
   public init(

@@ -1,6 +1,6 @@
 import Files
 
-/// A language model as it lies on disk: a Hugging Face folder, or a GGUF file that carries everything itself.
+/// A model as it lies on disk: a Hugging Face folder, or a GGUF file that carries everything itself.
 public struct Checkpoint: Sendable {
   /// The folder or file.
   public let path: String
@@ -46,17 +46,21 @@ public struct Checkpoint: Sendable {
   /// The model, its weights in the packing they have on disk and mapped rather than read.
   ///
   /// - Throws: a ``FileError`` when the architecture is not known, or weights are missing, left over or of other shapes.
-  public func model() throws -> any LanguageModel {
+  public func model() throws -> any TextNetwork {
     switch form {
     case .folder(let configuration):
       let source = try SafetensorsSource(folder: path), file = path + "/config.json"
-      let model: any LanguageModel
+      let model: any TextNetwork
       if architecture == "gpt2" {
         model = try GPT2(GPT2Configuration(json: configuration, path: file), from: source)
       } else if LlamaConfiguration.families.contains(architecture) {
         model = try Llama(LlamaConfiguration(json: configuration, path: file), from: source)
+      } else if architecture == "bert" {
+        model = try Bert(BertConfiguration(json: configuration, path: file), from: source)
+        // Heads of pre-training, and a buffer of positions that older files carry.
+        source.ignore(where: { $0.hasPrefix("cls.") || $0.hasSuffix("embeddings.position_ids") })
       } else {
-        let known = (LlamaConfiguration.families + ["gpt2"]).joined(separator: ", ")
+        let known = (LlamaConfiguration.families + ["gpt2", "bert"]).joined(separator: ", ")
         throw FileError(
           file, at: "key 'model_type'", "\(quoted(architecture)) is not supported; expected one of \(known)")
       }

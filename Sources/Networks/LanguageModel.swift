@@ -1,23 +1,6 @@
 import Autodiff
 import Weights
 
-/// Sequences of token ids laid end to end, without padding.
-public struct TokenBatch: Sendable {
-  /// All ids, sequence after sequence.
-  public let ids: [Int32]
-  /// How many belong to each sequence.
-  public let lengths: [Int]
-
-  /// A batch of the given sequences.
-  public init(_ sequences: [[Int32]]) {
-    ids = sequences.flatMap(\.self)
-    lengths = sequences.map(\.count)
-  }
-
-  /// Each id's position within its sequence.
-  public var positions: [Int32] { lengths.flatMap { Int32(0)..<Int32($0) } }
-}
-
 extension TokenBatch {
   /// The tokens whose prediction is scored, and what each should predict.
   ///
@@ -39,52 +22,24 @@ extension TokenBatch {
 }
 
 /// A network that predicts the next token.
-public protocol LanguageModel: Module {
-  /// The number of token ids it knows.
-  var vocabularySize: Int { get }
-  /// The longest sequence it was made for, in tokens.
-  var contextLength: Int { get }
-  /// Whether the head is the embedding table.
-  var tiesHead: Bool { get }
-  /// The final states, normalised and ready for the head: `[tokens, width]`.
-  func states(_ batch: TokenBatch, _ context: Context) -> Tensor
+public protocol LanguageModel: TextNetwork {
   /// The final states of `ids`, which follow what `cache` has seen; adds them to it.
   func states(_ ids: [Int32], cache: KeyValueCache) -> Tensor
   /// An empty cache for generating with this model.
   func makeCache() -> KeyValueCache
-  /// The head's product with `states`: `[tokens, vocabulary]`.
-  func logits(_ states: Tensor, _ context: Context) -> Tensor
-  /// For the ends of layers' names, the channels that belong together there, such as the size of a head.
-  var channelUnits: [String: Int] { get }
-  /// The head's matrix where it is frozen and nothing is grafted onto it, so that the loss can take it in chunks.
-  var frozenHead: FrozenWeight? { get }
 }
 
 extension LanguageModel {
-  /// Every channel stands alone.
-  public var channelUnits: [String: Int] { [:] }
+  /// The output layer's name in the checkpoints of decoders.
+  public var headName: String { "lm_head" }
 
-  /// The logits of every token of `batch`, `[tokens, vocabulary]`.
-  public func logits(_ batch: TokenBatch, _ context: Context = Context()) -> Tensor {
-    logits(states(batch, context), context)
-  }
+  /// Every token.
+  public func stateTokens(_ batch: TokenBatch) -> [Int32] { Array(0..<Int32(batch.ids.count)) }
 
-  /// Σ −log p(label) in nats over the positions of `batch` whose next label is scored, and how many there are.
-  ///
-  /// `labels[i]` belongs to token `i`; its prediction is made at `i − 1` of the same sequence, so a sequence's first
-  /// label is never scored. The head is computed for the scored positions alone.
-  public func lossSum(_ batch: TokenBatch, labels: [Int32], _ context: Context) -> (sum: Tensor, count: Int) {
-    let (scored, targets) = batch.scored(labels)
-    let rows = states(batch, context).gathered(scored)
-    if let head = frozenHead { return (linearCrossEntropySum(rows, head: head, labels: targets), targets.count) }
-    // A head that learns: its logits are forgotten chunk by chunk and computed again on the way back.
-    let chunk = 128
-    var total = Tensor(0)
-    for first in stride(from: 0, to: targets.count, by: chunk) {
-      let range = first..<min(targets.count, first + chunk), labels = Array(targets[range])
-      total = total + checkpointed([rows.rows(range)]) { crossEntropySum(logits($0[0], context), labels: labels) }
-    }
-    return (total, targets.count)
+  /// Every token before one that is labelled.
+  public func scored(_ batch: TokenBatch, _ labels: [Int32]) -> (rows: [Int32], targets: [Int32]) {
+    let (tokens, targets) = batch.scored(labels)
+    return (tokens, targets)
   }
 }
 

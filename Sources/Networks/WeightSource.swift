@@ -81,6 +81,9 @@ public struct SafetensorsSource: WeightSource {
 
   /// Marks a name as known, such as the copy of a tied head.
   func ignore(_ name: String) { asked.insert(name) }
+
+  /// The same for every name that `isKnown` knows.
+  func ignore(where isKnown: (String) -> Bool) { for name in file.names where isKnown(name) { asked.insert(name) } }
 }
 
 /// A GGUF file of a Llama-like architecture.

@@ -9,48 +9,70 @@ public enum Objective: Sendable {
   ///
   /// The paper's code adds KL up over 2,048 tokens and averages the cross-entropy, so its weights 1 : 200 are 2048 : 200
   /// here. The teacher is not trained; it may be the model's own float base.
-  case distillation(teacher: any LanguageModel, divergence: Double, crossEntropy: Double)
+  case distillation(teacher: any TextNetwork, divergence: Double, crossEntropy: Double)
   /// −log p₁(label) + `weight` · ½ (KL(p₂ ‖ p₁) + KL(p₁ ‖ p₂)), the target side of each KL held fixed: two passes whose
   /// random draws differ are pulled together, as MoSA asks (and R-Drop before it).
   case consistency(weight: Double)
 
   /// Its sum over the scored positions of `batch`.
-  func lossSum(_ model: some LanguageModel, _ batch: TokenBatch, labels: [Int32], _ context: Context) -> Tensor {
+  func lossSum(_ model: some TextNetwork, _ batch: TokenBatch, labels: [Int32], _ context: Context) -> Tensor {
     switch self {
     case .crossEntropy: return model.lossSum(batch, labels: labels, context).sum
     case .distillation(let teacher, let divergence, let crossEntropy):
-      let (scored, targets) = batch.scored(labels)
-      let rows = model.states(batch, context).gathered(scored)
-      let wanted = teacher.states(batch, Context()).gathered(scored)
-      return Self.inChunks(targets, [rows]) { part, labels, rows in
-        let logits = model.logits(rows[0], context)
-        let target = teacher.logits(wanted.rows(part), Context())
+      let scored = ScoredRows(model, batch, labels, context)
+      let rows = model.states(batch, context).gathered(scored.rows)
+      let wanted = teacher.states(batch, Context()).gathered(scored.rows)
+      return scored.inChunks([rows]) { chunk, rows in
+        let logits = model.logits(rows[0], chunk.context)
+        let target = teacher.logits(wanted.rows(chunk.range), Context())
         return Float(divergence) * divergenceSum(student: logits, teacher: target)
-          + Float(crossEntropy) * crossEntropySum(logits, labels: labels)
+          + Float(crossEntropy) * crossEntropySum(logits, labels: chunk.labels)
       }
     case .consistency(let weight):
-      let (scored, targets) = batch.scored(labels)
       var second = context
       second.random = context.random?["second pass"]
-      let passes = [context, second].map { model.states(batch, $0).gathered(scored) }
-      return Self.inChunks(targets, passes) { [second] _, labels, rows in
-        let (a, b) = (model.logits(rows[0], context), model.logits(rows[1], second))
+      let (scored, again) = (
+        ScoredRows(model, batch, labels, context), ScoredRows(model, batch, labels, second)
+      )
+      let passes = [context, second].map { model.states(batch, $0).gathered(scored.rows) }
+      return scored.inChunks(passes) { chunk, rows in
+        let other = again.chunk(chunk.range).context
+        let (a, b) = (model.logits(rows[0], chunk.context), model.logits(rows[1], other))
         let apart = divergenceSum(student: a, teacher: b) + divergenceSum(student: b, teacher: a)
-        return crossEntropySum(a, labels: labels) + Float(0.5 * weight) * apart
+        return crossEntropySum(a, labels: chunk.labels) + Float(0.5 * weight) * apart
       }
     }
   }
+}
+
+/// The rows of a batch whose logits an objective looks at.
+private struct ScoredRows: Sendable {
+  let rows: [Int32]
+  private let targets: [Int32], tokens: [Int32]
+  private let context: Context
+
+  init(_ model: some TextNetwork, _ batch: TokenBatch, _ labels: [Int32], _ context: Context) {
+    (rows, targets) = model.scored(batch, labels)
+    let places = model.stateTokens(batch)
+    tokens = rows.map { places[Int($0)] }
+    self.context = context
+  }
+
+  /// Some of them, with what each should predict, and their context.
+  func chunk(_ range: Range<Int>) -> (range: Range<Int>, labels: [Int32], context: Context) {
+    (range, Array(targets[range]), context.at(Array(tokens[range])))
+  }
 
   /// Sums `body` over some rows at a time, whose logits are forgotten and computed again on the way back.
-  private static func inChunks(
-    _ targets: [Int32], _ rows: [Tensor],
-    _ body: @escaping @Sendable (_ part: Range<Int>, _ labels: [Int32], _ rows: [Tensor]) -> Tensor
+  func inChunks(
+    _ states: [Tensor],
+    _ body: @escaping @Sendable ((range: Range<Int>, labels: [Int32], context: Context), [Tensor]) -> Tensor
   ) -> Tensor {
-    let chunk = 128
+    let size = 128
     var total = Tensor(0)
-    for first in stride(from: 0, to: targets.count, by: chunk) {
-      let part = first..<min(targets.count, first + chunk), labels = Array(targets[part])
-      total = total + checkpointed(rows.map { $0.rows(part) }) { body(part, labels, $0) }
+    for first in stride(from: 0, to: targets.count, by: size) {
+      let part = chunk(first..<min(targets.count, first + size))
+      total = total + checkpointed(states.map { $0.rows(part.range) }) { body(part, $0) }
     }
     return total
   }

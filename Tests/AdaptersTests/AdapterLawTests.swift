@@ -26,7 +26,7 @@ struct AdapterLawTests {
     #expect(try declaredMerging(specimen) == [specimen.merging])
     if case .never = specimen.merging { return }
     let trained = specimen.trained(try specimen.fresh(packing).model)
-    func merged(_ model: some LanguageModel) -> any LanguageModel { model.merged(specimen.context) }
+    func merged(_ model: some TextNetwork) -> any TextNetwork { model.merged(specimen.context) }
     var folded = merged(trained)
     #expect(Specimen.distance(specimen.logits(folded), specimen.logits(trained)) <= 1e-5)
     var left = 0

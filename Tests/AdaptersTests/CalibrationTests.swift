@@ -7,7 +7,7 @@ import Testing
 @testable import Adapters
 
 struct CalibrationTests {
-  private func model() throws -> any LanguageModel { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+  private func model() throws -> any TextNetwork { try Checkpoint("\(fixtures)/models/llama-untied").model() }
 
   /// Sequences of many lengths, more than one batch of them.
   private let sequences: [[Int32]] = (0..<40).map { row in
@@ -15,7 +15,7 @@ struct CalibrationTests {
     return (0..<length).map { position in Int32((position * 37 + row * 101) % 320) }
   }
 
-  private func sites(_ model: any LanguageModel) throws -> [String] {
+  private func sites(_ model: any TextNetwork) throws -> [String] {
     try model.linearSites(of: GraftPlan(method: "corda"))
   }
 

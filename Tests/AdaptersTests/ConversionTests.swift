@@ -7,11 +7,11 @@ import Weights
 
 /// Turning adapters of any family into plain LoRA.
 struct ConversionTests {
-  private func model(_ name: String = "llama-untied") throws -> any LanguageModel {
+  private func model(_ name: String = "llama-untied") throws -> any TextNetwork {
     try Checkpoint("\(fixtures)/models/\(name)").model()
   }
 
-  private func adapted(_ adapter: String) throws -> (any LanguageModel, PEFTConfiguration) {
+  private func adapted(_ adapter: String) throws -> (any TextNetwork, PEFTConfiguration) {
     var model = try model()
     let configuration = try AdapterFolder.load("\(fixtures)/adapters/llama-untied/\(adapter)", onto: &model)
     return (model, configuration)
@@ -46,7 +46,7 @@ struct ConversionTests {
       // By hand, from the folded matrices: the error is that of the change itself.
       var lost = 0.0, energy = 0.0
       var before = try self.model()
-      func merged(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+      func merged(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
       var after = merged(model)
       var bases: [String: Tensor] = [:]
       before.forEachLinear { bases[$0] = $1.base.weight.unpacked() }

@@ -17,15 +17,15 @@ struct FolderCombinationTests {
     try LoRAFolder("\(fixtures)/adapters/llama-untied/\(name)")
   }
 
-  private func model() throws -> any LanguageModel { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+  private func model() throws -> any TextNetwork { try Checkpoint("\(fixtures)/models/llama-untied").model() }
 
   /// The base with Σ wᵢ Δᵢ added to every matrix, each adapter folded by the model's own code.
-  private func summed(_ adapters: [(name: String, weight: Float)]) throws -> any LanguageModel {
+  private func summed(_ adapters: [(name: String, weight: Float)]) throws -> any TextNetwork {
     var sum = try model()
     for (name, weight) in adapters {
       var adapted = try model()
       try AdapterFolder.load("\(fixtures)/adapters/llama-untied/\(name)", onto: &adapted)
-      func merged(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+      func merged(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
       var folded = merged(adapted), before = try model()
       var layers: [String: Tensor] = [:], biases: [String: Tensor] = [:], tables: [String: Tensor] = [:]
       before.forEachLinear { layers[$0] = $1.base.weight.unpacked() }
@@ -53,7 +53,7 @@ struct FolderCombinationTests {
 
   private func combined(
     _ adapters: [(name: String, weight: Float)], _ combination: Combination
-  ) throws -> (model: any LanguageModel, report: CombinationReport) {
+  ) throws -> (model: any TextNetwork, report: CombinationReport) {
     let (adapter, report) = try combination.combined(
       try adapters.map { (adapter: try fixture($0.name), weight: Double($0.weight)) })
     let folder = scratch.path + "/combined"

@@ -5,7 +5,7 @@ import Testing
 @testable import Adapters
 
 struct GraftingTests {
-  private func model() throws -> any LanguageModel { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+  private func model() throws -> any TextNetwork { try Checkpoint("\(fixtures)/models/llama-untied").model() }
 
   private func message(_ plan: GraftPlan, atMost limit: Int = .max) throws -> String {
     var model = try model()

@@ -217,7 +217,7 @@ struct HydraTests {
     let batch = TokenBatch([[3, 17, 29, 40, 55, 90]]), logits = model.logits(batch)
     #expect(again.logits(batch) == logits)
     #expect(largestDifference(try Checkpoint(path).model().logits(batch), logits) > 0.01)
-    func merged(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+    func merged(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
     #expect(largestDifference(merged(model).logits(batch), logits) < 1e-4)
   }
 }

@@ -251,7 +251,7 @@ struct ReroutingTests {
     return plan
   }
 
-  private func trained(_ tasks: [String]) throws -> any LanguageModel {
+  private func trained(_ tasks: [String]) throws -> any TextNetwork {
     var model = try Checkpoint(path).model()
     try model.graft(plan(tasks), random: RandomKey(seed: 4))
     model.forEachParameter { name, parameter in
@@ -262,9 +262,9 @@ struct ReroutingTests {
     return model
   }
 
-  private func logits(_ model: any LanguageModel, _ task: Int) -> Tensor { model.logits(batch, Context(task: task)) }
+  private func logits(_ model: any TextNetwork, _ task: Int) -> Tensor { model.logits(batch, Context(task: task)) }
 
-  private func reloaded(_ model: any LanguageModel, _ plan: GraftPlan) throws -> (any LanguageModel, GraftPlan) {
+  private func reloaded(_ model: any TextNetwork, _ plan: GraftPlan) throws -> (any TextNetwork, GraftPlan) {
     let folder = NSTemporaryDirectory() + "graft-" + UUID().uuidString
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try AdapterFolder.save(model, PEFTConfiguration(plan, baseModel: nil), to: folder)

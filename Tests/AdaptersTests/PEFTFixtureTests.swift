@@ -15,17 +15,26 @@ private let cases: [(model: String, adapter: String)] = [
   ("llama-untied", "lora-embed"), ("llama-untied", "lora-modules-to-save"), ("llama-untied", "lora-patterns"),
   ("llama-untied", "lora-regex"), ("llama-untied", "rslora"), ("llama-untied", "dora"), ("mistral-swa", "lora"),
   ("qwen2", "lora"), ("gpt2", "lora"), ("gpt2", "rslora"), ("gpt2", "dora"),
+  ("bert-cls", "lora"), ("bert-cls", "lora-head"),
+  ("bert-cls", "rslora"), ("bert-cls", "dora"),
 ]
 
 struct PEFTFixtureTests {
-  private func load(_ model: String, _ adapter: String) throws -> (any LanguageModel, Safetensors, TokenBatch, [Int32])
-  {
+  private func load(_ model: String, _ adapter: String) throws -> (any TextNetwork, Safetensors, TokenBatch, [Int32]) {
     var network = try Checkpoint("\(fixtures)/models/\(model)").model()
     let folder = "\(fixtures)/adapters/\(model)/\(adapter)"
     try AdapterFolder.load(folder, onto: &network)
     let reference = try Safetensors(folder + "/reference.safetensors")
-    let ids = try reference.entry("input_ids"), all = try ids.integers().map(Int32.init), width = ids.shape[1]
-    let batch = TokenBatch(stride(from: 0, to: all.count, by: width).map { Array(all[$0..<$0 + width]) })
+    let width = try reference.entry("input_ids").shape[1]
+    let mask = try reference["attention_mask"]?.integers()
+    func rows(_ name: String) throws -> [[Int32]] {
+      let all = try reference.entry(name).integers().map(Int32.init)
+      return stride(from: 0, to: all.count, by: width).map { start in
+        (start..<start + width).filter { mask?[$0] != 0 }.map { all[$0] }
+      }
+    }
+    let isPaired = reference["token_type_ids"] != nil
+    let batch = TokenBatch(try rows("input_ids"), segments: isPaired ? try rows("token_type_ids") : [])
     return (network, reference, batch, try reference.entry("labels").integers().map(Int32.init))
   }
 
@@ -48,7 +57,7 @@ struct PEFTFixtureTests {
     let (model, reference, batch, _) = try load(parts[0], parts[1])
     // PEFT cannot fold a branch's bias into a layer that has none.
     guard parts[1] != "lora-bias" else { return }
-    func merged(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+    func merged(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
     var folded = merged(model)
     #expect(distance(folded.logits(batch).values, try reference.entry("merged_logits").floats()) < 2e-5)
     var weights: [String: Tensor] = [:]
@@ -67,7 +76,7 @@ struct PEFTFixtureTests {
   func `Its gradients are PEFT's`(_ name: String) throws {
     let parts = name.split(separator: " ").map(String.init)
     let (model, reference, batch, labels) = try load(parts[0], parts[1])
-    func gradients(_ model: some LanguageModel) -> [Tensor] {
+    func gradients(_ model: some TextNetwork) -> [Tensor] {
       valueAndGradients(of: model) { model in
         let (sum, count) = model.lossSum(batch, labels: labels, Context())
         return (1 / Float(count)) * sum

@@ -47,8 +47,9 @@ struct S2FTTests {
     let base = try layer(), adapter = try trained(side, on: base), x = normal([7, 96], 3)
     let apart = adapter(x, over: base, Context())
     #expect(distance(apart, base(x)) > 1)
-    // Float sums of 96 terms of size about 1, in two orders.
-    #expect(distance(adapter.merged(into: base, Context())(x), apart) < 2e-5)
+    // Float sums in two orders, whose rounding follows the size of the sums and differs between processors.
+    let size = apart.values.reduce(0) { max($0, abs($1)) }
+    #expect(distance(adapter.merged(into: base, Context())(x), apart) < 2e-6 * size)
   }
 
   @Test(arguments: sides)

@@ -185,7 +185,7 @@ extension Specimen {
   var context: Context { Context(task: task) }
 
   /// Its model, every matrix whose rows can be cut into blocks packed.
-  func base(_ packing: Packing) throws -> any LanguageModel {
+  func base(_ packing: Packing) throws -> any TextNetwork {
     var model = try Checkpoint("\(fixtures)/models/\(model)").model()
     func packed(_ weight: FrozenWeight) throws -> FrozenWeight {
       guard weight.columns % packing.blockSize == 0, packing != .float32 else { return weight }
@@ -199,7 +199,7 @@ extension Specimen {
   /// Its model with fresh adapters.
   func fresh(
     _ packing: Packing, seed: UInt64 = 7, targets: GraftPlan.Targets? = nil
-  ) throws -> (model: any LanguageModel, plan: GraftPlan, report: GraftReport) {
+  ) throws -> (model: any TextNetwork, plan: GraftPlan, report: GraftReport) {
     var model = try base(packing), plan = plan
     if let targets { plan.targets = targets }
     let report = try model.graft(plan, random: RandomKey(seed: seed), statistics: statistics(of: model))
@@ -209,7 +209,7 @@ extension Specimen {
   }
 
   /// Inputs drawn from a normal, for families that measure theirs first.
-  private func statistics(of model: any LanguageModel) -> [String: SiteStatistics] {
+  private func statistics(of model: any TextNetwork) -> [String: SiteStatistics] {
     var copy = model
     var found: [String: SiteStatistics] = [:]
     copy.forEachLinear { name, layer in
@@ -224,7 +224,7 @@ extension Specimen {
   }
 
   /// A few steps of Adam on ``batch``; with dropout and the like in use.
-  func trained(_ model: any LanguageModel, steps: Int = 8, seed: UInt64 = 1) -> any LanguageModel {
+  func trained(_ model: any TextNetwork, steps: Int = 8, seed: UInt64 = 1) -> any TextNetwork {
     var model = model
     var moments: [(m: Tensor, v: Tensor)?] = Array(repeating: nil, count: model.trainableParameters.count)
     for step in 0..<steps {
@@ -242,20 +242,20 @@ extension Specimen {
     return model
   }
 
-  private func gradients(_ model: any LanguageModel, _ context: Context) -> [Tensor] {
-    func open(_ model: some LanguageModel) -> [Tensor] {
+  private func gradients(_ model: any TextNetwork, _ context: Context) -> [Tensor] {
+    func open(_ model: some TextNetwork) -> [Tensor] {
       valueAndGradients(of: model) { $0.lossSum(Self.batch, labels: Self.batch.ids, context).sum }.gradients
     }
     return open(model)
   }
 
   /// The loss of ``batch``, nats in all, as inference has it.
-  func loss(_ model: any LanguageModel) -> Float {
+  func loss(_ model: any TextNetwork) -> Float {
     model.lossSum(Self.batch, labels: Self.batch.ids, context).sum.scalar
   }
 
   /// The logits of ``batch``, and of two tokens alone, since a packed matrix has another way of multiplying by few.
-  func logits(_ model: any LanguageModel) -> Tensor {
+  func logits(_ model: any TextNetwork) -> Tensor {
     .concatenated([model.logits(Self.batch, context), model.logits(TokenBatch([[8, 9]]), context)])
   }
 
@@ -265,7 +265,7 @@ extension Specimen {
   ])
 
   /// The sizes of each of a report's sites.
-  func sizes(_ report: GraftReport, in model: any LanguageModel) -> [Size] {
+  func sizes(_ report: GraftReport, in model: any TextNetwork) -> [Size] {
     var copy = model
     var sizes: [String: Size] = [:]
     copy.forEachLinear { sizes[$0] = Size(outputs: $1.base.outputs, inputs: $1.base.inputs) }
@@ -277,7 +277,7 @@ extension Specimen {
   }
 
   /// The packed bytes of a model's matrices, by name.
-  static func matrices(_ model: any LanguageModel) -> [String: [UInt8]] {
+  static func matrices(_ model: any TextNetwork) -> [String: [UInt8]] {
     var copy = model
     var bytes: [String: [UInt8]] = [:]
     copy.forEachLinear { name, layer in bytes[name + ".weight"] = layer.base.weight.withBytes { Array($0) } }
@@ -286,7 +286,7 @@ extension Specimen {
   }
 
   /// Everything in a model that training must leave alone: the bytes of its matrices, and its frozen parameters.
-  static func frozenParts(_ model: any LanguageModel) -> [String: [UInt8]] {
+  static func frozenParts(_ model: any TextNetwork) -> [String: [UInt8]] {
     var copy = model
     var parts = matrices(model)
     copy.forEachParameter { name, parameter in

@@ -11,7 +11,7 @@ import Weights
 struct StackedModelTests {
   private let batch = TokenBatch([[3, 17, 29, 40, 55], [90, 7, 7]])
 
-  private func model() throws -> any LanguageModel { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+  private func model() throws -> any TextNetwork { try Checkpoint("\(fixtures)/models/llama-untied").model() }
 
   private func withFolder<R>(_ body: (String) throws -> R) throws -> R {
     let folder = NSTemporaryDirectory() + "graft-" + UUID().uuidString
@@ -20,7 +20,7 @@ struct StackedModelTests {
   }
 
   /// Gives every trainable parameter random numbers.
-  private func shake(_ model: inout any LanguageModel, _ seed: UInt64 = 8) {
+  private func shake(_ model: inout any TextNetwork, _ seed: UInt64 = 8) {
     model.forEachParameter { name, parameter in
       guard parameter.isTrainable else { return }
       parameter.value = .normal(parameter.value.shape, deviation: 0.1, from: RandomKey(seed: seed)[name])
@@ -31,15 +31,15 @@ struct StackedModelTests {
     a.shape == b.shape ? zip(a.values, b.values).reduce(0) { max($0, abs($1.0 - $1.1)) } : .infinity
   }
 
-  private func merged(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+  private func merged(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
 
-  private func gradients(_ model: some LanguageModel) -> [Tensor] {
+  private func gradients(_ model: some TextNetwork) -> [Tensor] {
     valueAndGradients(of: model) { $0.lossSum(batch, labels: batch.ids, Context()).sum }.gradients
   }
 
   private func trainedS2FT(
     _ targets: GraftPlan.Targets, _ options: [String: String]
-  ) throws -> (any LanguageModel, GraftPlan) {
+  ) throws -> (any TextNetwork, GraftPlan) {
     var network = try model()
     var plan = GraftPlan(method: S2FT.method, settings: AdapterSettings(rank: 4), targets: targets)
     plan.settings.options = options
@@ -107,7 +107,7 @@ struct StackedModelTests {
   }
 
   /// A model rounded to two bits with a trained correction on it, and its plan.
-  private func corrected() throws -> (any LanguageModel, GraftPlan) {
+  private func corrected() throws -> (any TextNetwork, GraftPlan) {
     var network = try model()
     try round(&network)
     let plan = GraftPlan(
@@ -117,7 +117,7 @@ struct StackedModelTests {
     return (network, plan)
   }
 
-  private func round(_ network: inout any LanguageModel) throws {
+  private func round(_ network: inout any TextNetwork) throws {
     var failure: (any Error)?
     network.forEachLinear { name, layer in
       guard layer.base.inputs % 64 == 0 else { return }
@@ -137,7 +137,7 @@ struct StackedModelTests {
     #expect(distance(network.logits(batch), before) < 1e-5)
     let trained = network.trainableParameters
     #expect(trained.count == 8 && trained.allSatisfy { $0.name.contains(".lora_") })
-    func bytes(_ model: any LanguageModel) -> [String: [UInt8]] {
+    func bytes(_ model: any TextNetwork) -> [String: [UInt8]] {
       var copy = model, found: [String: [UInt8]] = [:]
       copy.forEachLinear { found[$0] = $1.base.weight.withBytes { Array($0) } }
       return found

@@ -14,7 +14,8 @@ private let decoders = ["llama-tied", "llama-untied", "llama3-rope", "qwen2", "q
 struct DecoderTests {
   private func load(_ name: String) throws -> (model: any LanguageModel, reference: Safetensors) {
     let folder = "\(fixtures)/models/\(name)"
-    return (try Checkpoint(folder).model(), try Safetensors(folder + "/reference.safetensors"))
+    let model = try #require(try Checkpoint(folder).model() as? any LanguageModel)
+    return (model, try Safetensors(folder + "/reference.safetensors"))
   }
 
   private func batch(_ reference: Safetensors) throws -> (batch: TokenBatch, labels: [Int32]) {

@@ -69,7 +69,7 @@ public struct Tokenizer: Sendable {
           path, at: "added_tokens", "token \(quoted(token.content)) with id \(token.id) contradicts the vocabulary")
       }
     }
-    for case .special(let ids) in template.single + template.pair {
+    for case .special(let ids) in (template.single + template.pair).map(\.content) {
       for id in ids where self.token(of: id) == nil {
         throw FileError(path, at: "post_processor", "id \(id) is no token")
       }
@@ -104,6 +104,31 @@ public struct Tokenizer: Sendable {
   /// The token ids of two texts in one sequence, with the special tokens that the model puts around them.
   public func encode(_ first: String, and second: String) -> [Int] {
     template.filled(first: ids(of: first, skippingSpecial: false), second: ids(of: second, skippingSpecial: false))
+  }
+
+  /// The token ids of a text, or of a pair of texts, with the special tokens that the model puts around them, and for
+  /// each token the text of the pair it counts with; nil where `limit` leaves no room for a token of either text.
+  ///
+  /// Where they would be more than `limit`, tokens go from the longer text until both are as long, as Hugging Face's
+  /// `longest_first` does: from the end, or from the start if `cutsStart`.
+  public func encode(
+    _ text: String, pair: String?, atMost limit: Int? = nil, cutsStart: Bool = false
+  ) -> (ids: [Int], segments: [Int])? {
+    var first = ids(of: text, skippingSpecial: false)
+    var second = pair.map { ids(of: $0, skippingSpecial: false) }
+    if let limit {
+      let room = limit - template.filled(first: [], second: second == nil ? nil : []).count
+      let excess = first.count + (second?.count ?? 0) - room
+      if excess > 0 {
+        guard room >= (second == nil ? 1 : 2) else { return nil }
+        // The shorter keeps what it has up to half of the room, the other the rest.
+        let shorter = min(first.count, second?.count ?? 0), short = min(shorter, room / 2)
+        let kept = first.count > shorter ? (room - short, short) : (short, room - short)
+        first = cutsStart ? Array(first.suffix(kept.0)) : Array(first.prefix(kept.0))
+        second = second.map { cutsStart ? Array($0.suffix(kept.1)) : Array($0.prefix(kept.1)) }
+      }
+    }
+    return (template.filled(first: first, second: second), template.segments(first: first, second: second))
   }
 
   /// The token ids of a text in which special tokens are text like any other; none are added.

@@ -16,6 +16,8 @@ public struct ExampleOptions: Sendable, Equatable {
     case text
     /// `input_ids`, and perhaps `labels`.
     case ids
+    /// A text, perhaps a second one, and its class; see ``ExampleOptions/classes``.
+    case classification
   }
 
   /// Which tokens the model is trained to predict. Rows of `text` and `ids` are trained on whole.
@@ -55,6 +57,9 @@ public struct ExampleOptions: Sendable, Equatable {
 
   /// The key of each row's task; nothing where rows have none.
   public var taskField: String?
+
+  /// Which keys hold texts and classes, for the format `classification`.
+  public var classes = ClassFields()
 
   /// Which tokens the model is trained to predict.
   public var trainOn = TrainOn.assistant

@@ -52,13 +52,13 @@ public struct ExampleReader: Sendable {
     while let row = try rows.next() {
       report.read += 1
       do {
-        let reading = try parser ?? RowParser(format: try format(of: row.value))
+        let reading = try parser ?? RowParser(format: try format(of: row.value), classes: options.classes)
         parser = reading
         let content = try reading.content(of: row.value)
         let source = row.place.starts(with: "line") ? "\(path):\(row.number)" : "\(path): \(row.place)"
         var example = try example(content, isAlpaca: reading.format == .alpaca, source: source)
         example.task = try options.taskField.map { try task(of: row.value, $0) }
-        if let kept = fitted(example, row: row.number, &report) {
+        if let kept = try fitted(example, content, row: row.number, &report) {
           report.kept += 1
           report.tokens += kept.ids.count
           report.supervisedTokens += kept.targets
@@ -92,7 +92,9 @@ public struct ExampleReader: Sendable {
   }
 
   /// The example cut to the longest length allowed; nothing when it is left out.
-  private func fitted(_ example: Example, row: Int, _ report: inout ExampleReport) -> Example? {
+  private func fitted(
+    _ example: Example, _ content: RowContent, row: Int, _ report: inout ExampleReport
+  ) throws -> Example? {
     var example = example
     let count = example.ids.count
     report.longest = max(report.longest, count)
@@ -102,12 +104,14 @@ public struct ExampleReader: Sendable {
         report.note(.tooLong, row: row)
         report.dropped += 1
         return nil
-      case .truncateLeft:
-        example.ids.removeFirst(count - max(limit, 0))
-        example.labels.removeFirst(count - max(limit, 0))
-      case .truncateRight:
-        example.ids.removeLast(count - max(limit, 0))
-        example.labels.removeLast(count - max(limit, 0))
+      case .truncateLeft, .truncateRight:
+        if case .classified(let text, let second, _) = content {
+          try cut(&example, text, second, limit)
+          break
+        }
+        let excess = count - max(limit, 0)
+        let kept = options.tooLong == .truncateLeft ? excess..<count : 0..<count - excess
+        (example.ids, example.labels) = (Array(example.ids[kept]), Array(example.labels[kept]))
       }
       report.note(.truncated, row: row)
     }
@@ -148,6 +152,7 @@ public struct ExampleReader: Sendable {
       return try conversation(messages, source)
     case .text(let text): return plain("", text, source)
     case .ids(let ids, let labels): return try given(ids, labels, source)
+    case .classified(let text, let second, let label): return try classified(text, second, label, source)
     }
   }
 
@@ -185,6 +190,60 @@ public struct ExampleReader: Sendable {
     let ids = ids.map { Int32(truncatingIfNeeded: $0) }
     return Example(
       ids: ids, labels: zip(ids, isSupervised).map { $1 ? $0 : Example.unsupervised }, source: source)
+  }
+
+  /// A text, or two, with its class.
+  private func classified(_ text: String, _ second: String?, _ label: String?, _ source: String) throws -> Example {
+    let labels = options.classes.labels
+    let index = label.map { labels.firstIndex(of: $0) ?? -1 }
+    guard index != -1 else {
+      let known = labels.prefix(16).joined(separator: ", ")
+      throw RowProblem("class \(quoted(label ?? "")) is none of those known: \(known)")
+    }
+    var example = Example(
+      ids: [], segments: [], label: index.map(Int32.init) ?? Example.unsupervised, source: source)
+    try cut(&example, text, second, nil)
+    return example
+  }
+
+  /// Gives an example the tokens of its text, or texts, at most `limit` of them, so that the special tokens stay.
+  private func cut(_ example: inout Example, _ text: String, _ second: String?, _ limit: Int?) throws {
+    let cutsStart = options.tooLong == .truncateLeft
+    guard let encoded = tokenizer.encode(text, pair: second, atMost: limit, cutsStart: cutsStart) else {
+      throw RowProblem(
+        "\(limit ?? 0) tokens leave no room for text between the special tokens", remedy: "raise max_seq_len")
+    }
+    example.ids = encoded.ids.map(Int32.init)
+    example.segments = second == nil ? [] : encoded.segments.map(Int32.init)
+  }
+
+  /// The example of one text, or two, whose class is not known.
+  ///
+  /// - Throws: a `FileError` naming `source` when it is longer than the options allow.
+  public func example(_ text: String, _ second: String?, source: String) throws -> Example {
+    let example = try classified(text, second, nil, source)
+    if let limit = options.maxSequenceLength, example.ids.count > limit {
+      throw FileError(source, "has \(example.ids.count) tokens; the model reads at most \(limit)")
+    }
+    return example
+  }
+
+  /// The names of all classes that the rows of a file name.
+  ///
+  /// - Throws: `FileError` for a row that names none.
+  public func classes(in path: String) throws -> Set<String> {
+    var rows = try DataRows(path, maxRowBytes: options.maxRowBytes)
+    let parser = RowParser(format: .classification, classes: options.classes)
+    var found: Set<String> = []
+    while let row = try rows.next() {
+      do {
+        guard case .classified(_, _, let label?) = try parser.content(of: row.value) else { continue }
+        found.insert(label)
+      } catch let problem as RowProblem {
+        throw FileError(path, at: row.place, problem.problem, remedy: problem.remedy)
+      }
+    }
+    return found
   }
 
   /// Ids as the row gives them, checked against the vocabulary.

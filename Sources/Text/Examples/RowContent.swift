@@ -6,11 +6,13 @@ enum RowContent: Equatable {
   case promptCompletion(prompt: String, completion: String)
   case text(String)
   case ids([Int], labels: [Int]?)
+  case classified(String, second: String?, label: String?)
 }
 
 /// Reads rows of one format, refusing what does not fit.
 struct RowParser {
   let format: ExampleOptions.Format
+  let classes: ClassFields
 
   /// The format that a row's keys speak of; nothing when they speak of none.
   static func format(of row: JSON) -> ExampleOptions.Format? {
@@ -41,6 +43,24 @@ struct RowParser {
       let ids = try integers(row, "input_ids")
       let labels = try row["labels"].map { _ in try integers(row, "labels") }
       return .ids(ids, labels: labels)
+    case .classification:
+      let second = try classes.pair.map { try string(row, $0) }
+      return .classified(try string(row, classes.text), second: second, label: try label(row))
+    }
+  }
+
+  /// A class by its name: text as it is, a whole number or a truth value as JSON writes it.
+  private func label(_ row: JSON) throws -> String? {
+    let key = classes.label
+    guard let value = row[key] else {
+      if classes.mayBeUnknown { return nil }
+      throw missing(key, row)
+    }
+    switch value {
+    case .string(let name) where !name.isEmpty: return name
+    case .integer(let number): return String(number)
+    case .bool(let truth): return String(truth)
+    default: throw RowProblem("'\(key)' must name a class: text, a whole number, true or false; found \(kind(value))")
     }
   }
 

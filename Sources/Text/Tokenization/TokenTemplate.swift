@@ -2,18 +2,26 @@ import Files
 
 /// Where special tokens go around one text or two.
 struct TokenTemplate: Sendable {
-  /// One part of what is made.
-  enum Part: Sendable, Equatable {
+  /// One part of what is made, and which text of a pair its tokens count with.
+  struct Part: Sendable, Equatable {
+    var content: Content
+    var segment = 0
+
+    init(_ content: Content, segment: Int = 0) { (self.content, self.segment) = (content, segment) }
+  }
+
+  /// What a part is filled with.
+  enum Content: Sendable, Equatable {
     case special([Int])
     case first
     case second
   }
 
   /// The form of a single text.
-  var single: [Part] = [.first]
+  var single = [Part(.first)]
 
   /// The form of a pair of texts.
-  var pair: [Part] = [.first, .second]
+  var pair = [Part(.first), Part(.second, segment: 1)]
 
   /// Texts by themselves.
   init() {}
@@ -29,9 +37,13 @@ struct TokenTemplate: Sendable {
     case "BertProcessing", "RobertaProcessing":
       let start = try Self.id("cls", component)
       let end = try Self.id("sep", component)
-      single = [.special([start]), .first, .special([end])]
-      let middle = type == "BertProcessing" ? [end] : [end, end]
-      pair = [.special([start]), .first, .special(middle), .second, .special([end])]
+      single = [Part(.special([start])), Part(.first), Part(.special([end]))]
+      // RoBERTa puts two tokens between the texts, and tells them apart by nothing else.
+      let (middle, segment) = type == "BertProcessing" ? ([end], 1) : ([end, end], 0)
+      pair = [
+        Part(.special([start])), Part(.first), Part(.special(middle)), Part(.second, segment: segment),
+        Part(.special([end]), segment: segment),
+      ]
     case "Sequence":
       let templates = try component.children("processors").filter { try $0.type() != "ByteLevel" }
       guard templates.count <= 1 else { throw component.error("more than one template is not supported") }
@@ -50,36 +62,48 @@ struct TokenTemplate: Sendable {
 
   private static func parts(_ key: String, _ component: TokenizerComponent) throws -> [Part] {
     try component.children(key).map { part in
+      let content = part.json["SpecialToken"] ?? part.json["Sequence"]
+      let segment = content?["type_id"]?.int ?? 0
+      guard (0..<1 << 16).contains(segment) else { throw part.error("'type_id' \(segment) is out of range") }
       if let name = part.json["SpecialToken"]?["id"]?.string {
         guard let ids = component.json["special_tokens"]?[name]?["ids"]?.array?.map(\.int), !ids.contains(nil) else {
           throw part.error("special token \(quoted(name)) has no ids under 'special_tokens'")
         }
-        return .special(ids.compactMap { $0 })
+        return Part(.special(ids.compactMap { $0 }), segment: segment)
       }
       switch part.json["Sequence"]?["id"]?.string {
-      case "A": return .first
-      case "B": return .second
+      case "A": return Part(.first, segment: segment)
+      case "B": return Part(.second, segment: segment)
       default: throw part.error("must be a 'SpecialToken' or the 'Sequence' 'A' or 'B'")
       }
     }
   }
 
   func filled(first: [Int], second: [Int]? = nil) -> [Int] {
+    (second == nil ? single : pair).flatMap { ids($0, first, second) }
+  }
+
+  /// For each token of ``filled(first:second:)``, the text of the pair it counts with.
+  func segments(first: [Int], second: [Int]? = nil) -> [Int] {
     (second == nil ? single : pair).flatMap { part in
-      switch part {
-      case .special(let ids): ids
-      case .first: first
-      case .second: second ?? []
-      }
+      [Int](repeating: part.segment, count: ids(part, first, second).count)
+    }
+  }
+
+  private func ids(_ part: Part, _ first: [Int], _ second: [Int]?) -> [Int] {
+    switch part.content {
+    case .special(let ids): ids
+    case .first: first
+    case .second: second ?? []
     }
   }
 
   /// The special tokens before and after a single text; nothing when it is not simply put between some.
   var surroundings: (before: [Int], after: [Int])? {
-    let parts = single.split(separator: .first, maxSplits: 1, omittingEmptySubsequences: false)
+    let parts = single.map(\.content).split(separator: .first, maxSplits: 1, omittingEmptySubsequences: false)
     guard parts.count == 2, !parts.joined().contains(where: { $0 == .first || $0 == .second }) else { return nil }
     let ids = parts.map { side in
-      side.flatMap { part -> [Int] in if case .special(let ids) = part { ids } else { [] } }
+      side.flatMap { content -> [Int] in if case .special(let ids) = content { ids } else { [] } }
     }
     return (ids[0], ids[1])
   }

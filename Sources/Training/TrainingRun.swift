@@ -54,7 +54,7 @@ public struct TrainingError: Error, Sendable, Equatable, CustomStringConvertible
 /// Everything random derives from the seed and the step's number, so a run needs no generator state to resume.
 public struct TrainingRun: Sendable {
   /// The model as it is after the last step.
-  public var model: any LanguageModel
+  public var model: any TextNetwork
   /// The rule and its memory.
   public var optimizer: any Optimizer
   /// How it trains.
@@ -73,7 +73,7 @@ public struct TrainingRun: Sendable {
 
   /// A run at its first step.
   public init(
-    _ model: any LanguageModel, _ optimizer: any Optimizer, _ settings: TrainingSettings, on examples: [Example],
+    _ model: any TextNetwork, _ optimizer: any Optimizer, _ settings: TrainingSettings, on examples: [Example],
     seed: UInt64
   ) {
     require(!examples.isEmpty, "a run needs at least one example")
@@ -163,7 +163,7 @@ public struct TrainingRun: Sendable {
   }
 
   private func gradientsOfMean(_ piece: MicroBatch, over supervised: Int, _ context: Context) -> (Float, [Tensor]) {
-    func open(_ model: some LanguageModel) -> (Float, [Tensor]) {
+    func open(_ model: some TextNetwork) -> (Float, [Tensor]) {
       let (value, gradients) = valueAndGradients(of: model) { model in
         (1 / Float(supervised)) * objective.lossSum(model, piece.batch, labels: piece.labels, context)
       }
@@ -190,14 +190,18 @@ public struct TrainingRun: Sendable {
 struct MicroBatch {
   let batch: TokenBatch
   let labels: [Int32]
-  /// The number of positions that are scored; a sequence's first label never is.
+  /// The number of positions, or sequences, that are scored.
   let supervised: Int
   /// The task of each run of rows; empty where the data name none.
   let taskRows: [(task: Int, rows: Range<Int>)]
 
   /// The examples as a batch; `tasks` are the names by which theirs are numbered.
   init(_ examples: [Example], tasks: [String]) {
-    batch = TokenBatch(examples.map(\.ids))
+    let hasPairs = examples.contains { !$0.segments.isEmpty }
+    batch = TokenBatch(
+      examples.map(\.ids),
+      segments: hasPairs
+        ? examples.map { $0.segments.isEmpty ? [Int32](repeating: 0, count: $0.ids.count) : $0.segments } : [])
     var start = 0
     taskRows = examples.compactMap { example in
       defer { start += example.ids.count }
@@ -205,23 +209,6 @@ struct MicroBatch {
       return (task, start..<start + example.ids.count)
     }
     labels = examples.flatMap(\.labels)
-    supervised = examples.reduce(0) { $0 + $1.labels.dropFirst().count { $0 != ignoredLabel } }
+    supervised = examples.reduce(0) { $0 + $1.targets }
   }
-}
-
-/// The mean loss of `model` over `examples`, nats a supervised token, and the number of those; `tasks` are the names by
-/// which the examples' are numbered.
-public func evaluate(
-  _ model: any LanguageModel, on examples: [Example], batchSize: Int, tasks: [String] = []
-) -> (loss: Double, tokens: Int) {
-  var total = 0.0, count = 0
-  for start in stride(from: 0, to: examples.count, by: max(1, batchSize)) {
-    let piece = MicroBatch(Array(examples[start..<min(examples.count, start + max(1, batchSize))]), tasks: tasks)
-    var context = Context()
-    context.taskRows = piece.taskRows
-    let (sum, scored) = model.lossSum(piece.batch, labels: piece.labels, context)
-    total += Double(sum.scalar)
-    count += scored
-  }
-  return (count > 0 ? total / Double(count) : 0, count)
 }

@@ -9,14 +9,14 @@ import Text
 struct DistillationTests {
   private let batch = TokenBatch([Array(3..<90), Array(5..<80)])
 
-  private func loss(_ objective: Objective, _ model: any LanguageModel) -> Tensor {
-    func open(_ model: some LanguageModel) -> Tensor {
+  private func loss(_ objective: Objective, _ model: any TextNetwork) -> Tensor {
+    func open(_ model: some TextNetwork) -> Tensor {
       objective.lossSum(model, batch, labels: batch.ids, Context())
     }
     return open(model)
   }
 
-  private func models() throws -> (teacher: any LanguageModel, student: any LanguageModel) {
+  private func models() throws -> (teacher: any TextNetwork, student: any TextNetwork) {
     let teacher = try Checkpoint("\(fixtures)/models/llama-untied").model()
     var student = teacher
     try student.graft(GraftPlan(method: LoRA.method), random: RandomKey(seed: 1))

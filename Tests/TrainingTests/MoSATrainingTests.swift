@@ -14,7 +14,7 @@ struct MoSATrainingTests {
     return Example(ids: ids, labels: ids, source: "test")
   }
 
-  private func model(_ method: String, _ options: [String: String] = [:]) throws -> any LanguageModel {
+  private func model(_ method: String, _ options: [String: String] = [:]) throws -> any TextNetwork {
     var model = try Checkpoint("\(fixtures)/models/llama-untied").model()
     var plan = GraftPlan(method: method, settings: AdapterSettings(rank: 4, alpha: 8))
     plan.settings.options = options
@@ -23,7 +23,7 @@ struct MoSATrainingTests {
   }
 
   /// A model whose every trainable number is far from where it started.
-  private func moved(_ method: String, _ options: [String: String]) throws -> any LanguageModel {
+  private func moved(_ method: String, _ options: [String: String]) throws -> any TextNetwork {
     var model = try model(method, options)
     model.forEachParameter { name, parameter in
       guard parameter.isTrainable else { return }
@@ -32,8 +32,7 @@ struct MoSATrainingTests {
     return model
   }
 
-  private func run(_ model: any LanguageModel, _ objective: Objective = .crossEntropy, seed: UInt64 = 1) -> TrainingRun
-  {
+  private func run(_ model: any TextNetwork, _ objective: Objective = .crossEntropy, seed: UInt64 = 1) -> TrainingRun {
     var settings = TrainingSettings()
     (settings.batchSize, settings.learningRate) = (2, 0.01)
     settings.schedule = Schedule(.constant, total: 12)
@@ -75,7 +74,7 @@ struct MoSATrainingTests {
     let batch = TokenBatch([[3, 17, 29, 40, 55], [9, 8, 7]])
     let labels: [Int32] = [ignoredLabel, ignoredLabel, 29, 40, 55, ignoredLabel, 8, ignoredLabel]
     let context = Context(random: RandomKey(seed: 9))
-    func value(_ model: some LanguageModel) -> Float {
+    func value(_ model: some TextNetwork) -> Float {
       Objective.consistency(weight: 0.7).lossSum(model, batch, labels: labels, context).scalar
     }
     var second = context
@@ -94,7 +93,7 @@ struct MoSATrainingTests {
   @Test func `Two passes that draw nothing do not differ`() throws {
     let model = try moved("mosa", ["splits": "1"])
     let batch = TokenBatch([[3, 17, 29, 40, 55]]), labels: [Int32] = [3, 17, 29, 40, 55]
-    func value(_ model: some LanguageModel, _ objective: Objective) -> Float {
+    func value(_ model: some TextNetwork, _ objective: Objective) -> Float {
       objective.lossSum(model, batch, labels: labels, Context(random: RandomKey(seed: 9))).scalar
     }
     let (one, two) = (value(model, .crossEntropy), value(model, .consistency(weight: 5)))

@@ -12,16 +12,16 @@ import Weights
 struct ObjectiveTests {
   private let batch = TokenBatch([[3, 17, 29, 40, 55, 90], [5, 6, 7]])
 
-  private func base() throws -> any LanguageModel { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+  private func base() throws -> any TextNetwork { try Checkpoint("\(fixtures)/models/llama-untied").model() }
 
-  private func adapted() throws -> any LanguageModel {
+  private func adapted() throws -> any TextNetwork {
     var model = try base()
     try AdapterFolder.load("\(fixtures)/adapters/llama-untied/lora", onto: &model)
     return model
   }
 
-  private func valueAndSlopes(_ objective: Objective, _ model: any LanguageModel) -> (value: Float, slopes: [Tensor]) {
-    func open(_ model: some LanguageModel) -> (Float, [Tensor]) {
+  private func valueAndSlopes(_ objective: Objective, _ model: any TextNetwork) -> (value: Float, slopes: [Tensor]) {
+    func open(_ model: some TextNetwork) -> (Float, [Tensor]) {
       let result = valueAndGradients(of: model) {
         objective.lossSum($0, batch, labels: batch.ids, Context(random: RandomKey(seed: 1)))
       }
@@ -51,7 +51,7 @@ struct ObjectiveTests {
   @Test func `Distillation is the divergence of the scored positions, summed`() throws {
     let model = try adapted(), teacher = try base()
     let (scored, _) = batch.scored(batch.ids)
-    func probabilities(_ model: any LanguageModel) -> [[Double]] {
+    func probabilities(_ model: any TextNetwork) -> [[Double]] {
       let logits = model.logits(batch)
       return scored.map { row in
         let numbers = logits.rows(Int(row)..<Int(row) + 1).values.map { exp(Double($0)) }

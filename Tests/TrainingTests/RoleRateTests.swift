@@ -9,7 +9,7 @@ import Text
 /// Learning rates by what a parameter is in its equation.
 struct RoleRateTests {
   /// A LoRA whose two factors are both other than zero, so that both move in the first step.
-  private func start() throws -> any LanguageModel {
+  private func start() throws -> any TextNetwork {
     var model = try Checkpoint("\(fixtures)/models/llama-untied").model()
     try AdapterFolder.load("\(fixtures)/adapters/llama-untied/lora", onto: &model)
     return model

@@ -31,7 +31,7 @@ struct Generate: ParsableCommand {
       throw UsageError(description: "--temperature must be at least 0, --top-p in (0, 1], --max-new-tokens at least 1")
     }
     let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
-    let tokenizer = try loaded.requireTokenizer()
+    let (network, tokenizer) = (try loaded.requireLanguageModel(), try loaded.requireTokenizer())
     let isChat = !raw && loaded.template != nil
     let messages =
       (system.map { [Message(role: "system", content: $0)] } ?? []) + [Message(role: "user", content: prompt)]
@@ -44,7 +44,7 @@ struct Generate: ParsableCommand {
     let sampling = Sampling(
       temperature: temperature, topP: topP, random: RandomKey(seed: UInt64(bitPattern: Int64(seed)))["generate"])
     var stream = TokenizerStream(tokenizer)
-    loaded.network.generate(after: ids, limit: maxNewTokens, stop: loaded.stopTokens, sampling) { token in
+    network.generate(after: ids, limit: maxNewTokens, stop: loaded.stopTokens, sampling) { token in
       Console.partial(stream.text(for: Int(token)))
       return Interruption.signal == nil
     }

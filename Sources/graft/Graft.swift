@@ -27,7 +27,7 @@ struct Graft: ParsableCommand {
     version: graftVersion,
     subcommands: [
       Train.self, Resume.self, Compare.self, Merge.self, Combine.self, Convert.self, Export.self, Generate.self,
-      Perplexity.self, Logits.self, Inspect.self,
+      Classify.self, Perplexity.self, Logits.self, Inspect.self,
       Validate.self, Fetch.self, Bench.self, List.self,
     ])
 

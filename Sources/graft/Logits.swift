@@ -8,7 +8,7 @@ struct Logits: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write the logits of a text to a safetensors file.",
     discussion: """
-      The file holds 'logits' [tokens, vocabulary] F32 and 'ids' [tokens] I32.
+      The file holds 'logits' F32, [tokens, vocabulary] or, of a classifier, [1, classes], and 'ids' [tokens] I32.
 
       EXAMPLES
         graft logits smollm2 --text "The quick brown fox" --out logits.safetensors
@@ -19,13 +19,14 @@ struct Logits: ParsableCommand {
   @Option(help: "The adapter's folder.") var adapter: String?
   @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
   @Option(help: "Token ids, separated by commas.") var ids: String?
-  @Option(help: "A text; no special tokens are added.") var text: String?
+  @Option(help: "A text; no special tokens are added, but for a classifier.") var text: String?
   @Option(help: "The file to write.") var out: String
   @Flag(help: "Accept an adapter that was trained on another base.") var anyBase = false
 
   func run() throws {
     let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase)
     let network = loaded.network
+    if network is any Classifier { _ = try loaded.requireClassifier() }
     let tokens: [Int32]
     switch (ids, text) {
     case (let list?, nil):
@@ -35,7 +36,10 @@ struct Logits: ParsableCommand {
         }
         return id
       }
-    case (nil, let text?): tokens = try loaded.requireTokenizer().encodePlain(text).map(Int32.init)
+    case (nil, let text?):
+      let tokenizer = try loaded.requireTokenizer()
+      // A classifier reads its answer at a special token.
+      tokens = (network is any Classifier ? tokenizer.encode(text) : tokenizer.encodePlain(text)).map(Int32.init)
     default: throw UsageError(description: "give either --ids or --text")
     }
     guard !tokens.isEmpty, tokens.count <= network.contextLength else {

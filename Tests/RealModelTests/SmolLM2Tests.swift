@@ -70,7 +70,7 @@ struct SmolLM2Tests {
       try #require(json[key]?.array).compactMap(\.int).map(Int32.init)
     }
     let (ours, hub, llama) = (
-      model.network.generate(after: try ids("prompt_ids"), limit: 24, stop: []), try ids("hf_fp32"),
+      try model.requireLanguageModel().generate(after: try ids("prompt_ids"), limit: 24, stop: []), try ids("hf_fp32"),
       try ids("llama_cpp_F32")
     )
     let agreed = zip(hub, llama).prefix { $0 == $1 }.count

@@ -44,8 +44,10 @@ public struct DecodingBenchmark: Sendable {
   }
 
   /// Reads a random prompt and writes greedily.
-  public func measure(_ model: LoadedModel) -> Result {
-    let network = model.network
+  ///
+  /// - Throws: a ``FileError`` when the model writes no text.
+  public func measure(_ model: LoadedModel) throws -> Result {
+    let network = try model.requireLanguageModel()
     var stream = RandomKey(seed: 1).generator
     let ids = (0..<prompt).map { _ in Int32.random(in: 0..<Int32(network.vocabularySize), using: &stream) }
     _ = network.logits(network.states(Array(ids.prefix(16)), cache: network.makeCache()), Context())

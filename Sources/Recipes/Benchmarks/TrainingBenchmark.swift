@@ -83,7 +83,10 @@ public struct TrainingBenchmark: Sendable {
   public func measure(threads: Int?) throws -> [Result] {
     if let threads { Parallel.threads = threads }
     let peak = machinePeak()
-    let base: any LanguageModel = try model.map { try LoadedModel($0).network } ?? random()
+    let base: any TextNetwork = try model.map { try LoadedModel($0).network } ?? random()
+    guard base is any LanguageModel else {
+      throw GraftError("the benchmark's random tokens have no classes for an encoder; give a decoder")
+    }
     var runs = try adapters.map { try start(base, $0) }
     for _ in 0..<2 { for index in runs.indices { _ = try runs[index].next() } }
     let requests = Memory.systemRequests
@@ -108,7 +111,7 @@ public struct TrainingBenchmark: Sendable {
   }
 
   /// A run of `adapter` on `base`, over random tokens.
-  private func start(_ base: any LanguageModel, _ adapter: String) throws -> TrainingRun {
+  private func start(_ base: any TextNetwork, _ adapter: String) throws -> TrainingRun {
     var network = base
     try network.graft(
       GraftPlan(
@@ -133,9 +136,9 @@ public struct TrainingBenchmark: Sendable {
   }
 
   /// The bytes alive between the way forward and the way back, over those before: what a step keeps for its gradients.
-  private func kept(_ network: any LanguageModel, _ run: TrainingRun) -> Int {
+  private func kept(_ network: any TextNetwork, _ run: TrainingRun) -> Int {
     let tokens = TokenBatch(run.examples.map(\.ids)), labels = run.examples.flatMap(\.labels)
-    func open(_ network: some LanguageModel) -> Int {
+    func open(_ network: some TextNetwork) -> Int {
       var kept = 0
       let before = Memory.live
       _ = valueAndGradients(of: network) { network in
@@ -150,7 +153,7 @@ public struct TrainingBenchmark: Sendable {
 
   /// 2 a weight and token forward, 2 for the gradient of the input, 2 for that of what is trained, and the causal half of
   /// attention; nothing for what is computed twice.
-  private func usefulFlops(_ network: any LanguageModel, trainable: Int) -> Double {
+  private func usefulFlops(_ network: any TextNetwork, trainable: Int) -> Double {
     var copy = network
     var weights = 0, attention = 0
     copy.forEachLinear { name, layer in
@@ -171,7 +174,7 @@ public struct TrainingBenchmark: Sendable {
     return rates.values.reduce(0) { $0 + Double($1) * 1e9 }
   }
 
-  private func random() throws -> any LanguageModel {
+  private func random() throws -> any TextNetwork {
     let json = JSON.object([
       "model_type": .string("llama"), "vocab_size": .integer(sizes.vocab), "hidden_size": .integer(sizes.hidden),
       "intermediate_size": .integer(sizes.ffn), "num_hidden_layers": .integer(sizes.layers),

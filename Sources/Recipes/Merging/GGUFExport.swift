@@ -13,7 +13,7 @@ public enum GGUFExport {
   ///   packed no smaller than Q8_0; norms and biases stay F32.
   /// - Throws: a ``FileError`` for an architecture that has no GGUF form here, and for packings GGUF does not have.
   public static func write(
-    _ network: any LanguageModel, of base: LoadedModel, type: Packing?, to path: String
+    _ network: any TextNetwork, of base: LoadedModel, type: Packing?, to path: String
   ) throws {
     guard let llama = network as? Llama else {
       throw FileError(
@@ -66,7 +66,7 @@ public enum GGUFExport {
   /// Writes the LoRA adapter of `network` for use beside a GGUF of the same base.
   ///
   /// - Throws: a ``FileError`` for what such a file cannot hold: other families, biases, embeddings.
-  public static func writeAdapter(_ network: any LanguageModel, of base: LoadedModel, to path: String) throws {
+  public static func writeAdapter(_ network: any TextNetwork, of base: LoadedModel, to path: String) throws {
     guard let llama = network as? Llama else {
       throw FileError(path, "an adapter of a '\(base.checkpoint.architecture)' model has no GGUF form here")
     }

@@ -15,7 +15,7 @@ public enum MergeFormat: String, Sendable, CaseIterable {
 /// A model with its adapter folded in, and how much of each change survived the rounding.
 public struct FoldedModel: Sendable {
   /// The model, without adapters.
-  public var network: any LanguageModel
+  public var network: any TextNetwork
   /// The layers that changed.
   public var layers: [LayerSurvival]
 }
@@ -39,7 +39,7 @@ extension LoadedModel {
   ///
   /// - Throws: when a folded weight is not finite, or the adapter has a bias where the base has none.
   public func folded(_ format: MergeFormat, raising raised: [String: Packing] = [:]) throws -> FoldedModel {
-    func open(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+    func open(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
     var network = open(self.network)
     var originals: [String: FrozenWeight] = [:]
     var before = self.network

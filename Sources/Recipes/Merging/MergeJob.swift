@@ -68,6 +68,7 @@ public enum ProbeText {
   /// The sequences of a text file, or of a JSON Lines file of examples, in the model's ids.
   public static func sequences(_ path: String, for model: LoadedModel) throws -> [[Int32]] {
     let tokenizer = try model.requireTokenizer()
+    if model.network is any Classifier { return try texts(path, for: model, tokenizer) }
     if path.hasSuffix(".jsonl") || path.hasSuffix(".json") {
       var options = ExampleOptions()
       options.maxSequenceLength = model.network.contextLength
@@ -79,6 +80,24 @@ public enum ProbeText {
     return limited(stride(from: 0, to: ids.count, by: 256).map { Array(ids[$0..<min(ids.count, $0 + 256)]) })
   }
 
+  /// The texts of a JSON Lines file of texts with their classes, or the lines of a text file, as a classifier reads them.
+  private static func texts(_ path: String, for model: LoadedModel, _ tokenizer: Tokenizer) throws -> [[Int32]] {
+    if path.hasSuffix(".jsonl") || path.hasSuffix(".json") {
+      var options = ExampleOptions()
+      (options.format, options.tooLong) = (.classification, .truncateRight)
+      options.maxSequenceLength = model.network.contextLength
+      options.classes.labels = try ExampleReader(tokenizer: tokenizer, options: options).classes(in: path).sorted()
+      return limited(try ExampleReader(tokenizer: tokenizer, options: options).read(path).examples.map(\.ids))
+    }
+    return limited(classified(try TextFile.read(path).split(separator: "\n"), for: model, tokenizer))
+  }
+
+  private static func classified(_ texts: [Substring], for model: LoadedModel, _ tokenizer: Tokenizer) -> [[Int32]] {
+    texts.compactMap { text in
+      tokenizer.encode(String(text), pair: nil, atMost: model.network.contextLength)?.ids.map(Int32.init)
+    }
+  }
+
   /// A passage that comes with Graft, for when no other is given.
   public static func standard(for model: LoadedModel) throws -> [[Int32]] {
     let text = """
@@ -88,6 +107,9 @@ public enum ProbeText {
       what is the capital of France? Answer: the capital of France is Paris. 1, 2, 3, 5, 8, 13, 21. for i in 0..<10 { \
       print(i) }
       """
-    return [try model.requireTokenizer().encodePlain(text).map(Int32.init)]
+    let tokenizer = try model.requireTokenizer()
+    // A classifier reads a sentence at a time and says one thing of each.
+    if model.network is any Classifier { return classified(text.split(separator: "."), for: model, tokenizer) }
+    return [tokenizer.encodePlain(text).map(Int32.init)]
   }
 }

@@ -10,18 +10,19 @@ public struct MergeProof: Sendable, Equatable {
   public let maxDifference: Double, meanDifference: Double
   /// The largest magnitude of the reference's logits.
   public let largestLogit: Double
-  /// KL(reference ‖ candidate), nats a token.
+  /// KL(reference ‖ candidate), nats a token, or a text where classes are told apart.
   public let divergence: Double
   /// The share of positions at which both find the same token likeliest.
   public let agreement: Double
 
   /// Compares the logits of `candidate` with those of `reference` on sequences of ids.
-  public init(reference: any LanguageModel, candidate: any LanguageModel, on sequences: [[Int32]]) {
-    var tokens = 0, agreeing = 0
+  public init(reference: any TextNetwork, candidate: any TextNetwork, on sequences: [[Int32]]) {
+    var tokens = 0, rows = 0, agreeing = 0
     var largest = 0.0, largestLogit = 0.0, total = 0.0, divergence = 0.0, count = 0
     for ids in sequences where !ids.isEmpty {
       let (a, b) = (reference.logits(TokenBatch([ids])), candidate.logits(TokenBatch([ids])))
       tokens += ids.count
+      rows += a.shape.rows
       divergence += Double(divergenceSum(student: b, teacher: a).scalar)
       agreeing += zip(a.rowArgmax, b.rowArgmax).count { $0 == $1 }
       a.withValues { a in
@@ -39,8 +40,8 @@ public struct MergeProof: Sendable, Equatable {
     }
     (self.tokens, self.largestLogit) = (tokens, largestLogit)
     (maxDifference, meanDifference) = (largest, count > 0 ? total / Double(count) : 0)
-    self.divergence = tokens > 0 ? divergence / Double(tokens) : 0
-    agreement = tokens > 0 ? Double(agreeing) / Double(tokens) : 1
+    self.divergence = rows > 0 ? divergence / Double(rows) : 0
+    agreement = rows > 0 ? Double(agreeing) / Double(rows) : 1
   }
 }
 

@@ -10,7 +10,7 @@ public enum ModelFolderExport {
   ///
   /// Weights that lie as F16 or BF16 keep that form; packed ones become F32, since a Hugging Face folder has no form for
   /// GGUF's blocks. Every file appears whole or not at all.
-  public static func write(_ network: any LanguageModel, of base: LoadedModel, to folder: String) throws {
+  public static func write(_ network: any TextNetwork, of base: LoadedModel, to folder: String) throws {
     try Folder.create(folder)
     if case .folder = base.checkpoint.form, sameFolder(folder, base.checkpoint.path) {
       throw FileError(folder, "is the base model's own folder", remedy: "choose another output")
@@ -26,16 +26,17 @@ public enum ModelFolderExport {
   }
 
   private static func companions(
-    of network: any LanguageModel, _ base: LoadedModel, _ folder: String
+    of network: any TextNetwork, _ base: LoadedModel, _ folder: String
   ) throws -> (JSON, [String: String]) {
     switch base.checkpoint.form {
     case .folder(let configuration):
       var object = configuration.object ?? [:]
       for key in ["torch_dtype", "dtype"] where object[key] != nil { object[key] = .string("float32") }
       object["quantization_config"] = nil
+      if let classifier = network as? any Classifier { object.merge(head(of: classifier)) { $1 } }
       let kept = [
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-        "chat_template.jinja", "vocab.json", "merges.txt", "added_tokens.json",
+        "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json",
       ]
       var files: [String: String] = [:]
       for name in kept where Folder.exists(base.checkpoint.path + "/" + name) {
@@ -52,8 +53,20 @@ public enum ModelFolderExport {
     }
   }
 
+  /// What a configuration says of a classifier's head, which the base may not have had.
+  private static func head(of classifier: any Classifier) -> [String: JSON] {
+    guard !classifier.labels.isEmpty else { return [:] }
+    let numbered = classifier.labels.enumerated()
+    return [
+      "architectures": .array([.string("BertForSequenceClassification")]),
+      "problem_type": .string("single_label_classification"),
+      "id2label": .object(Dictionary(uniqueKeysWithValues: numbered.map { (String($0), .string($1)) })),
+      "label2id": .object(Dictionary(uniqueKeysWithValues: numbered.map { ($1, .integer($0)) })),
+    ]
+  }
+
   /// Every tensor of a model under its checkpoint name, written row by row.
-  static func tensors(of network: any LanguageModel) -> [TensorToWrite] {
+  static func tensors(of network: any TextNetwork) -> [TensorToWrite] {
     var copy = network
     var tensors: [TensorToWrite] = []
     copy.forEachEmbedding { tensors.append(tensor($0 + ".weight", $1.base.weight)) }

@@ -10,7 +10,7 @@ public struct LoadedModel: Sendable {
   /// Where it came from.
   public let checkpoint: Checkpoint
   /// The network, its weights packed as on disk.
-  public var network: any LanguageModel
+  public var network: any TextNetwork
   /// How text becomes ids; nil where the model's folder has none.
   public let tokenizer: Tokenizer?
   /// How conversations become text; nil where the model has none.

@@ -15,6 +15,8 @@ public struct AdapterBinding: Sendable, Equatable {
   public var unpacked: [String]
   /// The digest of the chat template the data was written with.
   public var template: String?
+  /// The classes of a classifier's head, in the order of its logits.
+  public var labels: [String] = []
 
   /// The binding in `folder`; nil when another tool made the adapter.
   ///
@@ -28,17 +30,19 @@ public struct AdapterBinding: Sendable, Equatable {
     }
     return AdapterBinding(
       base: base, digest: digest, packing: json["base_packing"]?.string,
-      unpacked: json["base_unpacked"]?.array?.compactMap(\.string) ?? [], template: json["template_sha256"]?.string)
+      unpacked: json["base_unpacked"]?.array?.compactMap(\.string) ?? [], template: json["template_sha256"]?.string,
+      labels: json["labels"]?.array?.compactMap(\.string) ?? [])
   }
 
   /// Writes the binding into an adapter's folder.
   func write(to folder: String) throws {
-    let json = JSON.object([
+    var entries: [String: JSON] = [
       "base": .string(base), "base_sha256": .string(digest), "base_packing": packing.map(JSON.string) ?? .null,
       "base_unpacked": .array(unpacked.map(JSON.string)), "template_sha256": template.map(JSON.string) ?? .null,
       "graft_version": .string(graftVersion),
-    ])
-    try AtomicFile.write(json.text(pretty: true) + "\n", to: folder + "/graft.json")
+    ]
+    if !labels.isEmpty { entries["labels"] = .array(labels.map(JSON.string)) }
+    try AtomicFile.write(JSON.object(entries).text(pretty: true) + "\n", to: folder + "/graft.json")
   }
 }
 
@@ -67,7 +71,12 @@ extension LoadedModel {
         }
       }
     }
-    return try AdapterFolder.load(folder, onto: &network)
+    let configuration = try AdapterFolder.load(folder, onto: &network)
+    if let labels = try AdapterBinding.read(folder)?.labels, var classifier = network as? any Classifier {
+      classifier.name(labels)
+      network = classifier
+    }
+    return configuration
   }
 
   /// Rounds every linear layer's matrix to `packing`, one layer at a time; embeddings and the head stay as they are.
@@ -75,9 +84,9 @@ extension LoadedModel {
   /// - Throws: a ``FileError`` naming the layer whose rows the packing cannot hold.
   public mutating func pack(as packing: Packing, except skipped: [String] = []) throws {
     var failure: (any Error)?
-    let path = checkpoint.path
+    let path = checkpoint.path, head = network.headName
     network.forEachLinear { name, layer in
-      guard failure == nil, name != "lm_head", layer.base.weight.packing != packing,
+      guard failure == nil, name != head, layer.base.weight.packing != packing,
         !skipped.contains(where: { name == $0 || name.hasSuffix("." + $0) })
       else { return }
       do {

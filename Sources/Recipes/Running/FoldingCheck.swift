@@ -34,7 +34,7 @@ extension RunPlan {
   /// Refuses files that have no place for a bias which the grafted adapters would bring.
   ///
   /// - Throws: a ``RecipeError`` naming the first layer that would gain one.
-  static func checkForms(_ recipe: Recipe, _ network: any LanguageModel) throws {
+  static func checkForms(_ recipe: Recipe, _ network: any TextNetwork) throws {
     var copy = network
     var bare: (name: String, layer: AdaptedLinear)?, unlike: String?
     copy.forEachLinear { name, layer in
@@ -42,6 +42,17 @@ extension RunPlan {
       if bare == nil && layer.base.bias == nil { bare = (name, layer) }
     }
     var problems: [RecipeError.Problem] = []
+    if network is any Classifier {
+      for (key, isAsked) in [
+        ("export.gguf", recipe.export?.gguf != nil), ("export.gguf_lora", recipe.export?.ggufLora != nil),
+        ("merge.format", recipe.merge?.format == .requantize),
+      ] where isAsked {
+        problems.append(
+          recipe.problem(
+            key, "an encoder has no GGUF form here, and a folder holds no packed blocks",
+            hint: "merge.output with format full writes a Hugging Face folder"))
+      }
+    }
     let biasHint = "train without biases of the adapter's own (branch_bias: false, lora_bias: false)"
     if writesMerged(recipe) || recipe.export?.gguf != nil, let (name, layer) = bare,
       layer.merged(Context()).base.bias != nil

@@ -25,6 +25,7 @@ public struct PerplexityMeasure: Sendable {
   ///
   /// - Throws: a ``FileError`` when the text is shorter than one window.
   public func measure(_ model: LoadedModel, text path: String) throws -> Result {
+    let network = try model.requireLanguageModel()
     let ids = try model.requireTokenizer().encodePlain(try TextFile.read(path)).map(Int32.init)
     let starts = Array(stride(from: 0, through: ids.count - window, by: window).prefix(limit ?? .max))
     guard !starts.isEmpty else {
@@ -35,7 +36,7 @@ public struct PerplexityMeasure: Sendable {
     for start in starts {
       let piece = Array(ids[start..<start + window])
       let labels = Array(repeating: Example.unsupervised, count: skip) + piece[skip...]
-      let (sum, scored) = model.network.lossSum(TokenBatch([piece]), labels: labels, Context())
+      let (sum, scored) = network.lossSum(TokenBatch([piece]), labels: labels, Context())
       total += Double(sum.scalar)
       count += scored
     }

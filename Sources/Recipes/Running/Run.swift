@@ -17,7 +17,7 @@ public final class Run {
   private var plot = LossPlot()
   private var best = Double.infinity
   private var evaluationsSinceBest = 0
-  private var firstLoss: Double?, lastEvaluation: Double?
+  private var firstLoss: Double?, lastEvaluation: Evaluation?
   private var recentLosses: [Double] = []
   private var tokensSeen = 0, secondsTraining = 0.0
   private var stepSeconds: [Double] = []
@@ -189,13 +189,13 @@ public final class Run {
   @discardableResult
   private func evaluate() throws -> Double? {
     guard !plan.data.heldOut.isEmpty else { return nil }
-    let (loss, tokens) = Training.evaluate(
+    let evaluation = Evaluation(
       training.model, on: plan.data.heldOut, batchSize: plan.recipe.eval.batchSize, tasks: plan.data.tasks)
-    lastEvaluation = loss
+    let loss = evaluation.loss
+    lastEvaluation = evaluation
     plot.add(heldOut: loss, at: training.step)
-    let perplexity = number(exponential(loss))
-    say("held out after step \(training.step): loss \(number(loss)), perplexity \(perplexity) over \(tokens) tokens")
-    try log?.append(["step": .integer(training.step), "eval_loss": loss.isFinite ? .number(loss) : .null])
+    say("held out after step \(training.step): \(evaluation.line)")
+    try log?.append(evaluation.json.merging(["step": .integer(training.step)]) { $1 })
     guard !watchesTraining else { return loss }
     if loss < best - (plan.recipe.train.earlyStopping?.minDelta ?? 0) {
       (best, evaluationsSinceBest) = (loss, 0)
@@ -256,30 +256,33 @@ public final class Run {
     if plan.recipe.log.plot { try AtomicFile.write(plot.svg(title: plan.recipe.name), to: folder.path + "/loss.svg") }
     let results = try RunResults(plan, trained, adapter: hasAdapter ? folder.adapter : nil).write(say)
     let fold = try plan.recipe.merge?.format == .adapterOnly ? proof.fold(say) : nil
-    let summary: [String: JSON] = [
+    var summary: [String: JSON] = [
       "trainable": .integer(training.model.trainableParameters.reduce(0) { $0 + $1.value.count }),
       "adapter_bytes": .integer(hasAdapter ? Self.size(of: folder.adapter + "/adapter_model.safetensors") : 0),
       "step_seconds": .number(stepSeconds.isEmpty ? 0 : stepSeconds.sorted()[stepSeconds.count / 2]),
       "training_peak_rss_mb": .number(Double(trainingPeak) / 1e6),
       "fold_error": fold?.error.map(JSON.number) ?? .null, "cannot_fold": fold?.reason.map(JSON.string) ?? .null,
       "steps": .integer(training.step), "first_loss": firstLoss.map(JSON.number) ?? .null,
-      "eval_loss": lastEvaluation.map(JSON.number) ?? .null, "best_eval_loss": best.isFinite ? .number(best) : .null,
+      "eval_loss": .null, "best_eval_loss": best.isFinite ? .number(best) : .null,
       "seconds": .number(secondsNow() - started), "peak_rss_mb": .number(Double(ProcessMemory.peak) / 1e6),
       "merge": results.merge?.json ?? .null,
     ]
+    if let lastEvaluation { summary.merge(lastEvaluation.json) { $1 } }
     try AtomicFile.write(JSON.object(summary).text(pretty: true) + "\n", to: folder.report)
     let speed = secondsTraining > 0 ? Double(tokensSeen) / secondsTraining : 0
     say(
       "done: \(training.step) steps in \(duration(secondsNow() - started)), \(number(speed)) tokens/s, peak memory \(megabytes(ProcessMemory.peak))"
     )
     if best.isFinite && !watchesTraining {
-      say("best held-out loss \(number(best)) (perplexity \(number(exponential(best))))")
+      let perplexity = plan.classes.names.isEmpty ? " (perplexity \(number(exponential(best))))" : ""
+      say("best held-out loss \(number(best))\(perplexity)")
     }
     let written = (hasAdapter ? [folder.adapter] : []) + results.paths + [folder.recipe, folder.report]
     for path in written { say("wrote \(displayed(path))") }
     if hasAdapter, let base = plan.recipe.model.path?.raw {
       let task = routedTask.map { " --task \($0)" } ?? ""
-      say("next: graft generate \(base) --adapter \(displayed(folder.adapter))\(task) --prompt \"…\"")
+      let (verb, text) = plan.classes.names.isEmpty ? ("generate", "prompt") : ("classify", "text")
+      say("next: graft \(verb) \(base) --adapter \(displayed(folder.adapter))\(task) --\(text) \"…\"")
     }
     return results.merge.map(\.holds) ?? true ? .complete : .unfaithful
   }
@@ -294,8 +297,9 @@ public final class Run {
   private func showSamples(_ when: String) throws {
     guard let samples = plan.recipe.eval.samples, !samples.prompts.isEmpty else { return }
     let tokenizer = try plan.model.requireTokenizer()
-    var model = training.model
-    if model.routesByTask { model = model.specialised(to: 0) }
+    var view = plan.model
+    view.network = training.model.routesByTask ? training.model.specialised(to: 0) : training.model
+    let model = try view.requireLanguageModel()
     say("answers \(when)\(routedTask.map { ", for the task '\($0)'" } ?? ""):")
     for prompt in samples.prompts {
       let text = try plan.model.render([Message(role: "user", content: prompt)])

@@ -14,15 +14,17 @@ public struct RunData: Sendable {
   public let heldOutReport: ExampleReport?
   /// The tasks of the training rows, in alphabetical order; empty where rows name none.
   public let tasks: [String]
-  /// The digest of all examples, ids and labels.
+  /// The digest of all examples: ids, labels and segments.
   public let digest: String
 
   /// Examples that weights may make; memory has to hold them.
   private static let mostCopies = 1 << 25
 
-  init(_ recipe: Recipe, _ model: LoadedModel, random: RandomKey) throws {
+  init(_ recipe: Recipe, _ model: LoadedModel, classes: [String], random: RandomKey) throws {
+    var options = try Self.options(recipe, model)
+    options.classes.labels = classes
     let reader = try ExampleReader(
-      tokenizer: try model.requireTokenizer(), template: model.template, options: try Self.options(recipe, model))
+      tokenizer: try model.requireTokenizer(), template: model.template, options: options)
     var examples: [Example] = []
     var report = ExampleReport()
     for (index, source) in recipe.data.train.enumerated() {
@@ -70,7 +72,8 @@ public struct RunData: Sendable {
         stranger.source, "is of task '\(stranger.task ?? "")', which no training row is",
         remedy: "hold out rows of tasks that are trained")
     }
-    digest = Fingerprint.text((examples + heldOut).map { "\($0.ids)\($0.labels)" }.joined(separator: "\n"))
+    digest = Fingerprint.text(
+      (examples + heldOut).map { "\($0.ids)\($0.labels)\($0.segments)" }.joined(separator: "\n"))
   }
 
   /// How rows become examples.
@@ -79,6 +82,7 @@ public struct RunData: Sendable {
     options.format = ExampleOptions.Format(rawValue: recipe.data.format.rawValue) ?? .auto
     options.trainOn = ExampleOptions.TrainOn(rawValue: recipe.data.trainOn.rawValue) ?? .assistant
     options.taskField = recipe.data.taskField
+    options.classes = RunClasses.fields(recipe)
     options.maxSequenceLength = recipe.data.maxSequenceLength
     options.tooLong = ExampleOptions.TooLong(rawValue: recipe.data.tooLong.rawValue) ?? .error
     guard recipe.data.maxSequenceLength <= model.network.contextLength else {

@@ -26,6 +26,7 @@ struct RunHeader {
       "          \(grouped(trainable)) trainable numbers, \(percent(Double(trainable) / Double(max(1, total)))) of the model"
     )
     lines.append("data      \(plan.data.report.description), at most \(recipe.data.maxSequenceLength) a row")
+    if let classes = plan.classes.line { lines.append(classes) }
     if let calibration = plan.calibration.line { lines.append(calibration) }
     if let heldOut = plan.data.heldOutReport { lines.append("held out  \(heldOut.description)") }
     let window = settings.batchSize * settings.accumulation

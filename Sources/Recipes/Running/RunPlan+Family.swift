@@ -7,7 +7,7 @@ extension RunPlan {
   /// What the recipe's `objective` section asks for, else what the family needs, else the cross-entropy; and the digest
   /// of the teacher the recipe names.
   static func objective(
-    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, base: any LanguageModel
+    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, base: any TextNetwork
   ) throws -> (Objective, teacherDigest: String?) {
     let wanted = recipe.objective
     // Grafting has read the same settings already and would have thrown.

@@ -20,6 +20,8 @@ public struct RunPlan: Sendable {
   let calibration: RunCalibration
   /// What is trained on and what is held out.
   public let data: RunData
+  /// The classes told apart, where the model is a classifier.
+  let classes: RunClasses
   /// The loop's settings.
   public let settings: TrainingSettings
   /// What training makes small.
@@ -49,10 +51,12 @@ public struct RunPlan: Sendable {
     if recipe.origin(of: "data.max_seq_len") == .default {
       recipe.data.maxSequenceLength = min(recipe.data.maxSequenceLength, model.network.contextLength)
     }
+    let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
+    classes = try RunClasses(&recipe, &model, random: random["head"])
     self.recipe = recipe
     // A value: rounding the model below leaves the matrices here as they lie on disk.
     let unrounded = model.network
-    var graftPlan = Self.graftPlan(recipe.adapter)
+    var graftPlan = classes.including(head: model.network.headName, in: Self.graftPlan(recipe.adapter))
     if let packing = try Self.packing(recipe) {
       // Targets that start from what packing loses are packed by their start.
       var skipped = recipe.quantization?.skip ?? []
@@ -62,8 +66,7 @@ public struct RunPlan: Sendable {
       }
       try model.pack(as: packing, except: skipped)
     }
-    let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
-    data = try RunData(recipe, model, random: random)
+    data = try RunData(recipe, model, classes: classes.names, random: random)
     graftPlan.settings.tasks = data.tasks
     var configuration = PEFTConfiguration(graftPlan, baseModel: recipe.model.path?.raw)
     do {
@@ -113,9 +116,11 @@ public struct RunPlan: Sendable {
   /// - Throws: as opening the plan does.
   public static func trainableCount(_ recipe: Recipe) throws -> Int {
     var model = try LoadedModel(recipe.model.path?.path ?? "", chatTemplate: recipe.model.chatTemplate?.path)
-    var plan = graftPlan(recipe.adapter)
+    var recipe = recipe
+    let classes = try RunClasses(&recipe, &model, random: RandomKey(seed: 0))
+    var plan = classes.including(head: model.network.headName, in: graftPlan(recipe.adapter))
     if recipe.data.taskField != nil {
-      plan.settings.tasks = try RunData(recipe, model, random: RandomKey(seed: 0)).tasks
+      plan.settings.tasks = try RunData(recipe, model, classes: classes.names, random: RandomKey(seed: 0)).tasks
     }
     // What starts from measured inputs trains as many numbers as plain LoRA, without the measuring.
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }),
@@ -290,7 +295,7 @@ public struct RunPlan: Sendable {
     // Targets that match nothing are told where they are grafted.
     let sites = (try? model.network.linearSites(of: plan)) ?? [], skipped = recipe.quantization?.skip ?? []
     let stranger = sites.first { site in
-      site == "lm_head" || skipped.contains { site == $0 || site.hasSuffix("." + $0) }
+      site == model.network.headName || skipped.contains { site == $0 || site.hasSuffix("." + $0) }
     }
     guard let stranger else { return sites }
     throw RecipeError(
@@ -306,7 +311,8 @@ public struct RunPlan: Sendable {
     AdapterBinding(
       base: recipe.model.path?.raw ?? "initial", digest: baseDigest,
       packing: (try? Self.packing(recipe))??.name, unpacked: recipe.quantization?.skip ?? [],
-      template: model.template.map { Fingerprint.text($0.source) })
+      template: model.template.map { Fingerprint.text($0.source) },
+      labels: (model.network as? any Classifier)?.labels ?? [])
   }
 }
 
@@ -324,7 +330,7 @@ extension Recipe {
   }
 }
 
-extension LanguageModel {
+extension TextNetwork {
   /// The matrix of every linear layer, by name.
   var linearWeights: [String: FrozenWeight] {
     var copy = self

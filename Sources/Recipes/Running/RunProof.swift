@@ -5,7 +5,7 @@ import Training
 /// What a run shows of its result: that the file is right, and what folding it would cost.
 struct RunProof {
   let plan: RunPlan
-  let trained: any LanguageModel
+  let trained: any TextNetwork
 
   /// Loads what was saved in `folder` and compares it with what was trained: only the file can show that the file is
   /// right. Bit for bit, unless the adapter is stored for the untouched base while training changed it.
@@ -16,7 +16,7 @@ struct RunProof {
     try again.attach(folder)
     let ids = Array((plan.data.heldOut.first ?? plan.data.train[0]).ids.prefix(64))
     let tasks = trained.routesByTask ? plan.data.tasks : []
-    func view(_ model: any LanguageModel, _ task: Int) -> any LanguageModel {
+    func view(_ model: any TextNetwork, _ task: Int) -> any TextNetwork {
       tasks.isEmpty ? model : model.specialised(to: task)
     }
     var largest = 0.0, allowed = 0.0
@@ -48,7 +48,7 @@ struct RunProof {
     case .never(let reason): return (nil, reason)
     case .exact, .perTask: break
     }
-    func open(_ model: some LanguageModel) -> any LanguageModel { model.merged() }
+    func open(_ model: some TextNetwork) -> any TextNetwork { model.merged() }
     // What routes by task folds once a task is chosen; the first stands for all.
     let model = trained.routesByTask ? trained.specialised(to: 0) : trained
     let examples = plan.data.heldOut.isEmpty ? plan.data.train : plan.data.heldOut

@@ -11,6 +11,8 @@ extension Recipe {
     public var format = Format.auto
     /// The key of each row's task; nil where rows have none.
     public var taskField: String?
+    /// The keys of each row's text, of the second text of a pair (nil for texts alone), and of its class.
+    public var textField = "text", pairField: String?, labelField = "label"
     /// Which tokens are learnt.
     public var trainOn = Supervision.assistant
     /// Longest sequence, in tokens.
@@ -56,6 +58,8 @@ extension Recipe {
     case text
     /// `input_ids`, and perhaps `labels`: tokens another program has made.
     case ids
+    /// A text, perhaps a second, and a class, under the keys that ``Data/textField`` and its kin name.
+    case classification
   }
 
   /// Which tokens are learnt.

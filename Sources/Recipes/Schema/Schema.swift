@@ -158,6 +158,11 @@ enum Schema {
     recipe.adapter.type == "full" ? "means nothing for adapter type full, which trains the weights themselves" : nil
   }
 
+  @Sendable private static func classification(_ recipe: Recipe) -> String? {
+    recipe.data.format == .classification
+      ? nil : "belongs to format classification; this recipe has format \(recipe.data.format.rawValue)"
+  }
+
   private static let data: [Key] = [
     Key("data.train", \.data.train, Codec.sources.growing, "rows to learn from", required: true),
     Key(
@@ -172,6 +177,15 @@ enum Schema {
       "data.max_seq_len", \.data.maxSequenceLength, .integer(2...1_048_576), "longest sequence, in tokens",
       aliases: ["cutoff_len", "sequence_len", "max_seq_length", "max_length"]),
     Key("data.too_long", \.data.tooLong, .choice, "what to do with longer rows"),
+    Key(
+      "data.text_field", \.data.textField, .text, "the key of each row's text", aliases: ["text_column"],
+      unless: classification),
+    Key(
+      "data.pair_field", \.data.pairField, Codec.text.optional, "the key of each row's second text, for pairs",
+      aliases: ["text_pair_column"], unless: classification),
+    Key(
+      "data.label_field", \.data.labelField, .text, "the key of each row's class", aliases: ["label_column"],
+      unless: classification),
     Key(
       "data.task_field", \.data.taskField, Codec.text.optional, "the key of each row's task, for families that route"),
     Key("data.packing", \.data.packing, .boolean, "whether short rows share a sequence", aliases: ["sample_packing"]),

@@ -1,0 +1,121 @@
+import Files
+import Foundation
+import Testing
+
+/// A tiny encoder that learns classes, from a recipe to a merged folder, as a user has it.
+struct ClassifierTests {
+  private let scratch: Scratch
+
+  init() throws {
+    scratch = try Scratch()
+    try scratch.copy("models/bert-cls", as: "model")
+    let texts = [("the quick dog", "fox"), ("hello world", "greeting"), ("it's over", "other")]
+    let rows = (0..<24).map { i in
+      "{\"text\": \"\(texts[i % 3].0) \(i % 5)\", \"second\": \"or \(i % 2)\", \"label\": \"\(texts[i % 3].1)\"}"
+    }
+    try scratch.write(rows.joined(separator: "\n"), to: "train.jsonl")
+    try scratch.write(rows.prefix(9).joined(separator: "\n"), to: "eval.jsonl")
+    try scratch.write(
+      """
+      output_dir: run
+      model: { path: model }
+      adapter: { type: lora, rank: 4, alpha: 8 }
+      data: { format: classification, train: train.jsonl, eval: eval.jsonl, max_seq_len: 32 }
+      train: { epochs: 12, batch_size: 8, learning_rate: 0.01 }
+      merge: { output: merged }
+      """, to: "recipe.yaml")
+  }
+
+  private func run(_ arguments: String...) throws -> Command.Ending { try Command.run(arguments, in: scratch.path) }
+
+  private func classify(_ arguments: String...) throws -> JSON {
+    let ending = try Command.run(["classify"] + arguments + ["--json"], in: scratch.path)
+    try #require(ending.code == 0, "\(ending.errors)")
+    return try JSON(parsing: ending.output, path: "output")
+  }
+
+  @Test(arguments: ["lora", "dora", "hydra", "s2ft", "mosa", "bottleneck"])
+  func `An encoder learns classes, and its adapter reads back with their names`(_ family: String) throws {
+    let extra = family == "bottleneck" ? ["~merge"] : []
+    let family = family == "hydra" ? [family, "branch_bias=false"] : [family]
+    let changes = ["adapter.type=\(family[0])"] + family.dropFirst().map { "adapter.\($0)" } + extra
+    let ending = try Command.run(["train", "recipe.yaml"] + changes, in: scratch.path)
+    try #require(ending.code == 0, "\(ending.errors)")
+    #expect(ending.errors.contains("classes   3: fox, greeting, other; a fresh head learns with the adapter"))
+    #expect(ending.errors.contains("adapter read back from disk"))
+    let report = try JSON.read(scratch.path + "/run/report.json")
+    #expect(try #require(report["eval_accuracy"]?.double) == 1)
+    #expect(try #require(report["eval_macro_f1"]?.double) == 1)
+    let told = try classify("model", "--adapter", "run/adapter", "--text", "hello world 9")
+    #expect(told["label"]?.string == "greeting")
+    let probabilities = (told["probabilities"]?.object ?? [:]).values.compactMap(\.double)
+    #expect(abs(probabilities.reduce(0, +) - 1) < 1e-5 && probabilities.count == 3)
+  }
+
+  @Test func `A merged encoder tells the classes that base and adapter told`() throws {
+    let ending = try run("train", "recipe.yaml", "data.pair_field=second", "merge.verify.max_kl=1e-6")
+    try #require(ending.code == 0, "\(ending.errors)")
+    let files = ["--file", "eval.jsonl", "--pair-field", "second", "--output"]
+    for (model, output) in [(["model", "--adapter", "run/adapter"], "apart.jsonl"), (["merged"], "merged.jsonl")] {
+      let told = try Command.run(["classify"] + model + files + [output, "--json"], in: scratch.path)
+      #expect(told.code == 0, "\(told.errors)")
+      #expect(try JSON(parsing: told.output, path: "output")["accuracy"]?.double == 1)
+    }
+    let apart = try scratch.bytes("apart.jsonl"), merged = try scratch.bytes("merged.jsonl")
+    let rows = [apart, merged].map { String(decoding: $0, as: UTF8.self).split(separator: "\n") }
+    #expect(rows[0].count == 9)
+    for (a, b) in zip(rows[0], rows[1]) {
+      let (a, b) = (try JSON(parsing: String(a), path: "a"), try JSON(parsing: String(b), path: "b"))
+      #expect(a["label"] == b["label"] && a["truth"] == b["truth"])
+      for name in ["fox", "greeting", "other"] {
+        let left = try #require(a["probabilities"]?[name]?.double)
+        let right = try #require(b["probabilities"]?[name]?.double)
+        #expect(abs(left - right) < 1e-5)
+      }
+    }
+    let configuration = try JSON.read(scratch.path + "/merged/config.json")
+    #expect(configuration["id2label"]?["1"]?.string == "greeting")
+  }
+
+  @Test func `A head that tells the data's classes by number is kept`() throws {
+    let rows = (0..<6).map { "{\"text\": \"hello \($0)\", \"label\": \($0 % 3)}" }
+    try scratch.write(rows.joined(separator: "\n"), to: "train.jsonl")
+    let ending = try run("train", "recipe.yaml", "~data.eval", "train.epochs=1", "~merge")
+    try #require(ending.code == 0, "\(ending.errors)")
+    #expect(ending.errors.contains("classes   3: 0, 1, 2; the model's own head learns with the adapter"))
+  }
+
+  @Test(arguments: [
+    (["data.format=text"], "'text' is text to be written, and the model is an encoder"),
+    (["+eval.samples.prompts=[hi]"], "an encoder writes no text"),
+    (["+export.gguf=out.gguf"], "an encoder has no GGUF form here"),
+    (["merge.format=requantize"], "an encoder has no GGUF form here"),
+    (["data.label_field=kind"], "'kind' is missing"),
+    (["data.pair_field=third"], "'third' is missing"),
+    (["data.train=one.jsonl", "~data.eval"], "names one class, 'a'; there is nothing to tell apart"),
+    (["model.path=\(fixtures)/models/llama-untied"], "'classification' needs an encoder with a head"),
+    (["data.eval=stranger.jsonl"], "class 'unheard' is none of those known: fox, greeting, other"),
+    (["data.max_seq_len=100"], "100 tokens are more than the model's context of 64"),
+  ])
+  func `What an encoder cannot do is refused before training`(_ changes: [String], _ problem: String) throws {
+    try scratch.write("{\"text\": \"x\", \"label\": \"a\"}", to: "one.jsonl")
+    try scratch.write("{\"text\": \"x\", \"label\": \"unheard\"}", to: "stranger.jsonl")
+    let changes = changes.map { $0.hasPrefix("+") ? String($0.dropFirst()) : $0 }
+    let ending = try Command.run(["train", "recipe.yaml"] + changes, in: scratch.path)
+    #expect([2, 3].contains(ending.code), "\(ending.code)")
+    #expect(ending.errors.contains(problem), "\(ending.errors)")
+    #expect(!Folder.exists(scratch.path + "/run/adapter"))
+  }
+
+  @Test func `A decoder tells no classes, and an encoder writes no text`() throws {
+    try scratch.copy("models/llama-untied", as: "decoder")
+    let classify = try run("classify", "decoder", "--text", "hello")
+    #expect(classify.code == 3 && classify.errors.contains("is a decoder (llama), which has no head for classes"))
+    let generate = try run("generate", "model", "--prompt", "hello")
+    #expect(generate.code == 3 && generate.errors.contains("is an encoder (bert), which reads texts and writes none"))
+    let both = try run("classify", "model", "--text", "a", "--file", "train.jsonl")
+    #expect(both.code == 2 && both.errors.contains("give either --text or --file"))
+    let long = try run("classify", "model", "--text", String(repeating: "hello ", count: 90))
+    #expect(long.code == 3 && long.errors.contains("the model reads at most 64"))
+  }
+}

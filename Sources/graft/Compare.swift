@@ -21,7 +21,9 @@ struct Compare: ParsableCommand {
   @Argument(help: "The recipe, a YAML file; its adapter's size is the budget.") var recipe: String
   @Argument(help: "Changes for every run: key=value, ~key to remove.") var changes: [String] = []
   @Option(help: "Families, separated by commas; all if left out.") var families: String?
-  @Option(help: "What is held equal: params, or steps (each family at the recipe's rank).") var budget = "params"
+  @Option(help: "What is held equal: params; steps, or seconds of training (each family at the recipe's rank).")
+  var budget = "params"
+  @Option(help: "Seconds of training a run, for --budget seconds.") var seconds: Double?
   @Option(help: "How many seeds: 1, 2, 3, …") var seeds = 1
   @Option(name: .shortAndLong, help: "The folder for runs and results.") var output: String
   @Option(help: "A change for one family alone: FAMILY:key=value; may be repeated.") var set: [String] = []
@@ -29,7 +31,10 @@ struct Compare: ParsableCommand {
 
   func run() throws {
     guard let budget = Comparison.Budget(rawValue: budget) else {
-      throw UsageError(description: "--budget \(budget): expected params or steps")
+      throw UsageError(description: "--budget \(budget): expected params, steps or seconds")
+    }
+    guard (seconds != nil) == (budget == .seconds), seconds ?? 1 > 0 else {
+      throw UsageError(description: "--budget seconds needs --seconds, a number above 0, and no other budget does")
     }
     guard seeds > 0 else { throw UsageError(description: "--seeds must be at least 1") }
     var own: [String: [String]] = [:]
@@ -40,9 +45,9 @@ struct Compare: ParsableCommand {
     }
     let comparison = try Comparison(
       recipe: recipe, families: families.map { $0.split(separator: ",").map(String.init) } ?? Catalogue.methods,
-      budget: budget, seeds: Array(1...seeds), folder: absolute(output), changes: changes, familyChanges: own)
-    let members = try comparison.members(catalogue: .graft)
+      budget: budget, seconds: seconds, seeds: Array(1...seeds), folder: absolute(output), changes: changes, familyChanges: own)
     try Folder.create(comparison.folder)
+    let members = try comparison.members(catalogue: .graft)
     for (index, member) in members.enumerated() {
       Console.error("run \(index + 1) of \(members.count): \(member.family), seed \(member.seed)")
       try make(member)

@@ -15,6 +15,8 @@ public struct Comparison: Sendable {
     case params
     /// Steps alone: every family keeps the recipe's rank.
     case steps
+    /// Seconds of training: every family keeps the recipe's rank and makes as many steps as fit.
+    case seconds
   }
 
   /// The recipe file.
@@ -23,6 +25,8 @@ public struct Comparison: Sendable {
   public let families: [String]
   /// What is held equal.
   public let budget: Budget
+  /// The seconds, where they are.
+  public let seconds: Double?
   /// The seeds.
   public let seeds: [Int]
   /// Where runs and results go.
@@ -34,13 +38,17 @@ public struct Comparison: Sendable {
   ///
   /// - Throws: a ``GraftError`` for a family that is not there.
   public init(
-    recipe: String, families: [String], budget: Budget, seeds: [Int], folder: String, changes: [String],
-    familyChanges: [String: [String]]
+    recipe: String, families: [String], budget: Budget, seconds: Double? = nil, seeds: [Int], folder: String,
+    changes: [String], familyChanges: [String: [String]]
   ) throws {
     for family in families where !Catalogue.methods.contains(family) {
       throw GraftError("family '\(family)' is not one of \(Catalogue.methods.joined(separator: ", "))")
     }
+    for family in familyChanges.keys.sorted() where !families.contains(family) {
+      throw GraftError("a change is for family '\(family)', which is not compared (\(families.joined(separator: ", ")))")
+    }
     (self.recipe, self.families, self.budget, self.seeds) = (recipe, families, budget, seeds)
+    self.seconds = seconds
     (self.folder, self.changes, self.familyChanges) = (folder, changes, familyChanges)
   }
 
@@ -60,6 +68,7 @@ public struct Comparison: Sendable {
   public func members(catalogue: RecipeCatalogue) throws -> [Member] {
     let original = try Recipe.read(recipe, overrides: changes, catalogue: catalogue)
     let wanted = try trainable(of: original)
+    var clock = try seconds.map { try ComparisonClock(seconds: $0, folder: folder) }
     return try families.flatMap { family in
       var own = changes + ["adapter.type=\(family)", "merge.format=adapter_only", "~export", "log.plot=false"]
       own += familyChanges[family] ?? []
@@ -72,6 +81,15 @@ public struct Comparison: Sendable {
           let growth = Double(rank) / Double(original.adapter.rank)
           own.append("adapter.alpha=\(alpha * (original.adapter.rslora ? growth.squareRoot() : growth))")
         }
+      }
+      if clock != nil {
+        let scratch = "output_dir=\(folder)/\(family)-\(seeds[0])"
+        let steps = try clock?.steps(
+          of: family, Recipe.read(recipe, overrides: own + [scratch], catalogue: catalogue))
+        if original.train.maxSteps == nil, original.origin(of: "train.epochs") != .default {
+          own.append("~train.epochs")
+        }
+        own.append("train.max_steps=\(steps ?? 1)")
       }
       return seeds.map { seed in
         let path = folder + "/" + family + "-" + String(seed)

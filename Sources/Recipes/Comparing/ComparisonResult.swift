@@ -7,6 +7,10 @@ public struct ComparisonRow: Sendable {
   public let family: String
   /// The held-out loss of each seed, nats a token.
   public let losses: [Double]
+  /// The share of held-out texts told right, and the macro F1, of each seed; empty for a model of language.
+  public let accuracies: [Double], scores: [Double]
+  /// By how much the mean loss on other rows rose, by their name: what was forgotten.
+  public let forgotten: [String: Double]
   /// Trainable numbers, bytes of the adapter's file.
   public let trainable: Int, fileBytes: Int
   /// Seconds a step, and bytes resident at most while training, each the mean over seeds.
@@ -21,6 +25,8 @@ public struct ComparisonRow: Sendable {
   /// - Throws: a ``FileError`` when a report is missing or lacks a number.
   public init(family: String, folders: [String]) throws {
     var losses: [Double] = [], steps: [Double] = [], memory: [Double] = [], errors: [Double] = []
+    var accuracies: [Double] = [], scores: [Double] = []
+    var rises: [String: [Double]] = [:]
     var trainable = 0, bytes = 0
     var reason: String?
     for folder in folders {
@@ -34,8 +40,15 @@ public struct ComparisonRow: Sendable {
       memory.append(try number("training_peak_rss_mb") * 1e6)
       (trainable, bytes) = (Int(try number("trainable")), Int(try number("adapter_bytes")))
       if let error = report["fold_error"]?.double { errors.append(error) }
+      if let accuracy = report["eval_accuracy"]?.double { accuracies.append(accuracy) }
+      if let score = report["eval_macro_f1"]?.double { scores.append(score) }
+      for (name, entry) in report["also"]?.object ?? [:] {
+        guard let before = entry["eval_loss_before"]?.double, let after = entry["eval_loss"]?.double else { continue }
+        rises[name, default: []].append(after - before)
+      }
       reason = report["cannot_fold"]?.string ?? reason
     }
+    (self.accuracies, self.scores, forgotten) = (accuracies, scores, rises.mapValues(Self.mean))
     (self.family, self.losses, self.trainable, fileBytes) = (family, losses, trainable, bytes)
     (stepSeconds, peakMemory) = (Self.mean(steps), Self.mean(memory))
     (foldError, self.reason) = (errors.max(), reason)
@@ -44,10 +57,18 @@ public struct ComparisonRow: Sendable {
   /// The mean of the losses, and their standard deviation (0 for a single seed).
   public var loss: Double { Self.mean(losses) }
   /// See ``loss``.
-  public var deviation: Double {
-    guard losses.count > 1 else { return 0 }
-    let mean = loss
-    return (losses.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(losses.count - 1)).squareRoot()
+  public var deviation: Double { Self.deviation(losses) }
+  /// The mean share of texts told right, and its standard deviation; nil for a model of language.
+  public var accuracy: (mean: Double, deviation: Double)? {
+    accuracies.isEmpty ? nil : (Self.mean(accuracies), Self.deviation(accuracies))
+  }
+  /// The mean macro F1; nil for a model of language.
+  public var macroF1: Double? { scores.isEmpty ? nil : Self.mean(scores) }
+
+  private static func deviation(_ values: [Double]) -> Double {
+    guard values.count > 1 else { return 0 }
+    let mean = mean(values)
+    return (values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / Double(values.count - 1)).squareRoot()
   }
 
   private static func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(max(1, values.count)) }
@@ -66,43 +87,68 @@ public struct ComparisonTable: Sendable {
     self.before = before
   }
 
-  private static let heads = [
-    "family", "held-out loss", "perplexity", "trainable", "s a step", "peak MB", "fold error", "file kB",
-  ]
+  /// The names of other rows that were measured.
+  private var others: [String] { Set(rows.flatMap(\.forgotten.keys)).sorted() }
+  private var tellsClasses: Bool { rows.contains { $0.accuracy != nil } }
+
+  private var heads: [String] {
+    ["family", "held-out loss"] + (tellsClasses ? ["accuracy", "macro F1"] : ["perplexity"])
+      + others.map { "\($0) lost" } + ["trainable", "s a step", "peak MB", "fold error", "file kB"]
+  }
 
   private func cells(_ row: ComparisonRow) -> [String] {
-    [
-      row.family, "\(number(row.loss)) ± \(number(row.deviation))", number(exponential(row.loss)),
-      grouped(row.trainable), number(row.stepSeconds), number(row.peakMemory / 1e6),
-      row.foldError.map(number) ?? "cannot fold", number(Double(row.fileBytes) / 1e3),
-    ]
+    let quality =
+      tellsClasses
+      ? [
+        row.accuracy.map { "\(percent($0.mean)) ± \(number(100 * $0.deviation))" } ?? "",
+        row.macroF1.map(percent) ?? "",
+      ] : [number(exponential(row.loss))]
+    return [row.family, "\(number(row.loss)) ± \(number(row.deviation))"] + quality
+      + others.map { row.forgotten[$0].map(number) ?? "" } + [
+        grouped(row.trainable), number(row.stepSeconds), number(row.peakMemory / 1e6),
+        row.foldError.map(number) ?? "cannot fold", number(Double(row.fileBytes) / 1e3),
+      ]
   }
 
   /// The table in Markdown, as wide as its cells.
   public var markdown: String {
-    let lines = [Self.heads] + rows.map(cells)
-    let widths = Self.heads.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
+    let heads = heads, lines = [heads] + rows.map(cells)
+    let widths = heads.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
     func line(_ cells: [String]) -> String {
       "| "
         + zip(cells, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: " | ") + " |"
     }
     let rule = "|" + widths.map { String(repeating: "-", count: $0 + 2) }.joined(separator: "|") + "|"
-    var text = ([line(Self.heads), rule] + rows.map { line(cells($0)) }).joined(separator: "\n")
-    if let before { text += "\n\nBefore training: loss \(number(before)), perplexity \(number(exponential(before)))." }
+    var text = ([line(heads), rule] + rows.map { line(cells($0)) }).joined(separator: "\n")
+    if let before {
+      let perplexity = tellsClasses ? "" : ", perplexity \(number(exponential(before)))"
+      text += "\n\nBefore training: loss \(number(before))\(perplexity)."
+    }
+    if !others.isEmpty { text += "\n\nLost: by how many nats the loss on those rows rose in training." }
     return text
   }
 
   /// The table as comma-separated values, one row a family.
   public var csv: String {
     let head =
-      "family,loss_mean,loss_sd,seeds,trainable,step_seconds,peak_rss_mb,fold_error,adapter_bytes"
-    return
-      ([head]
-      + rows.map { row in
-        let fold = row.foldError.map { "\($0)" } ?? ""
-        return
-          "\(row.family),\(row.loss),\(row.deviation),\(row.losses.count),\(row.trainable),\(row.stepSeconds),\(row.peakMemory / 1e6),\(fold),\(row.fileBytes)"
-      }).joined(separator: "\n") + "\n"
+      [
+        "family", "loss_mean", "loss_sd", "seeds", "trainable", "step_seconds", "peak_rss_mb", "fold_error",
+        "adapter_bytes", "accuracy_mean", "accuracy_sd", "macro_f1",
+      ] + others.map { "\($0)_lost" }
+    let lines = rows.map { row in
+      let optional = [row.accuracy?.mean, row.accuracy?.deviation, row.macroF1] + others.map { row.forgotten[$0] }
+      return [
+        row.family, "\(row.loss)", "\(row.deviation)", "\(row.losses.count)", "\(row.trainable)",
+        "\(row.stepSeconds)", "\(row.peakMemory / 1e6)", row.foldError.map { "\($0)" } ?? "", "\(row.fileBytes)",
+      ] + optional.map { $0.map { "\($0)" } ?? "" }
+    }
+    return ([head] + lines).map { $0.map(Self.field).joined(separator: ",") + "\n" }.joined()
+  }
+
+  /// A field as CSV writes it: in quotes where it holds a comma, a quote or a line's end.
+  private static func field(_ text: String) -> String {
+    guard text.contains(where: { ",\"\n\r".contains($0) }) else { return text }
+    return "\"" + text.replacing("\"", with: "\"\"") + "\""
   }
 
   /// The table as JSON.
@@ -116,6 +162,9 @@ public struct ComparisonTable: Sendable {
             "losses": .array(row.losses.map(JSON.number)), "trainable": .integer(row.trainable),
             "step_seconds": .number(row.stepSeconds), "peak_rss_mb": .number(row.peakMemory / 1e6),
             "fold_error": row.foldError.map(JSON.number) ?? .null,
+            "accuracies": .array(row.accuracies.map(JSON.number)),
+            "macro_f1": row.macroF1.map(JSON.number) ?? .null,
+            "lost": .object(row.forgotten.mapValues(JSON.number)),
             "cannot_fold": row.reason.map(JSON.string) ?? .null, "adapter_bytes": .integer(row.fileBytes),
           ])
         }),

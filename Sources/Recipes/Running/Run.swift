@@ -111,6 +111,7 @@ public final class Run {
     let started = secondsNow()
     if training.step == 0 {
       if plan.recipe.eval.atStart { try evaluate() }
+      try evaluateOthers()
       try showSamples("before training")
     }
     if let signal = try train() {
@@ -206,6 +207,31 @@ public final class Run {
     return loss
   }
 
+  /// Measures the model on the recipe's other rows; after training, beside what was measured before.
+  @discardableResult
+  private func evaluateOthers() throws -> [String: JSON] {
+    let before = Self.firstLosses(in: folder.path)
+    var found: [String: JSON] = [:]
+    for (name, examples) in plan.data.also {
+      let evaluation = Evaluation(
+        training.model, on: examples, batchSize: plan.recipe.eval.batchSize, tasks: plan.data.tasks)
+      let first = training.step > 0 ? before[name] : nil
+      let change = first.map { "; \(number(evaluation.loss - $0)) more than before training" } ?? ""
+      say("also \(name) after step \(training.step): \(evaluation.line)\(change)")
+      var entry = evaluation.json
+      if let first { entry["eval_loss_before"] = .number(first) }
+      found[name] = .object(entry)
+    }
+    if !found.isEmpty { try log?.append(["step": .integer(training.step), "also": .object(found)]) }
+    return found
+  }
+
+  /// The losses on other rows before the first step of the run in `folder`, by name.
+  static func firstLosses(in folder: String) -> [String: Double] {
+    let entry = MetricsLog.entries(folder + "/metrics.jsonl").first { $0["also"] != nil && $0["step"]?.int == 0 }
+    return (entry?["also"]?.object ?? [:]).compactMapValues { $0["eval_loss"]?.double }
+  }
+
   private func record(_ step: StepReport, seconds: Double) throws {
     func finite(_ value: Double) -> JSON { value.isFinite ? .number(value) : .null }
     try log?.append([
@@ -243,6 +269,7 @@ public final class Run {
   private func finish(started: Double) throws -> Outcome {
     let trainingPeak = ProcessMemory.peak, proof = RunProof(plan: plan, trained: training.model)
     if plan.recipe.eval.atEnd { try evaluate() }
+    let others = try evaluateOthers()
     try showSamples("after training")
     try saveCheckpoint()
     var trained = plan.model
@@ -267,6 +294,7 @@ public final class Run {
       "seconds": .number(secondsNow() - started), "peak_rss_mb": .number(Double(ProcessMemory.peak) / 1e6),
       "merge": results.merge?.json ?? .null,
     ]
+    if !others.isEmpty { summary["also"] = .object(others) }
     if let lastEvaluation { summary.merge(lastEvaluation.json) { $1 } }
     try AtomicFile.write(JSON.object(summary).text(pretty: true) + "\n", to: folder.report)
     let speed = secondsTraining > 0 ? Double(tokensSeen) / secondsTraining : 0

@@ -8,6 +8,8 @@ public struct RunData: Sendable {
   public let train: [Example]
   /// What is held out; empty when the recipe holds nothing out.
   public let heldOut: [Example]
+  /// Other rows the model is measured on before and after, by name in alphabetical order.
+  public let also: [(name: String, examples: [Example])]
   /// What became of the training rows, and of the held-out rows.
   public let report: ExampleReport
   /// See ``report``.
@@ -64,16 +66,20 @@ public struct RunData: Sendable {
       examples = examples.indices.filter { !chosen.contains($0) }.map { examples[$0] }
     }
     if let limit = recipe.eval.maxRows { heldOut = Array(heldOut.prefix(limit)) }
+    also = try recipe.eval.also.sorted { $0.key < $1.key }.map { name, path in
+      (name, Array(try reader.read(path.path).examples.prefix(recipe.eval.maxRows ?? .max)))
+    }
     (train, self.heldOut, self.report, self.heldOutReport) = (examples, heldOut, report, heldOutReport)
     let tasks = Set(examples.compactMap(\.task)).sorted()
     self.tasks = tasks
-    if let stranger = heldOut.first(where: { $0.task.map { !tasks.contains($0) } ?? false }) {
+    let judged = heldOut + also.flatMap(\.examples)
+    if let stranger = judged.first(where: { $0.task.map { !tasks.contains($0) } ?? false }) {
       throw FileError(
         stranger.source, "is of task '\(stranger.task ?? "")', which no training row is",
         remedy: "hold out rows of tasks that are trained")
     }
     digest = Fingerprint.text(
-      (examples + heldOut).map { "\($0.ids)\($0.labels)\($0.segments)" }.joined(separator: "\n"))
+      (examples + judged).map { "\($0.ids)\($0.labels)\($0.segments)" }.joined(separator: "\n"))
   }
 
   /// How rows become examples.

@@ -103,6 +103,14 @@ public struct RunPlan: Sendable {
       throw RecipeError([recipe.problem("adapter.\(error.key)", error.description, hint: hint)], path: recipe.origin)
     }
     try Self.checkForms(recipe, model.network)
+    if model.network.routesByTask, let stray = data.also.first(where: { $0.examples.contains { $0.task == nil } }) {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "eval.also", "the rows of '\(stray.name)' name no task, and '\(recipe.adapter.type)' routes by task",
+            hint: "give rows with the key '\(recipe.data.taskField ?? "")', or remove the entry")
+        ], path: recipe.origin)
+    }
     self.model = model
     self.configuration = configuration
     (objective, teacherDigest) = try Self.objective(recipe, configuration.plan, model, base: unrounded)

@@ -183,8 +183,8 @@ extension Codec {
     .growing
   }
 
-  /// A mapping of names, or of regular expressions for them, to such values.
-  func byName(of things: String) -> Codec<[String: Value]> {
+  /// A mapping of names, or of regular expressions for them if they are patterns, to such values.
+  func byName(of things: String, arePatterns: Bool = true) -> Codec<[String: Value]> {
     let (read, write) = (read, write)
     let type = "a mapping of names to \(things)"
     return Codec<[String: Value]>(type: type) { node, context in
@@ -193,7 +193,8 @@ extension Codec {
         return nil
       }
       var values: [String: Value] = [:]
-      for pair in pairs where context.checkPattern(pair.key, allowsPrefix: true, at: pair.place) {
+      for pair in pairs
+      where !arePatterns || context.checkPattern(pair.key, allowsPrefix: true, at: pair.place) {
         values[pair.key] = read(pair.value, &context)
       }
       return values.count == pairs.count ? values : nil

@@ -11,6 +11,8 @@ extension Recipe {
     public var batchSize = 4
     /// Rows used at most; nil for all.
     public var maxRows: Int?
+    /// Other rows to measure before the first step and after the last, by name: what the model could do besides.
+    public var also: [String: RecipePath] = [:]
     /// Text to generate beside the loss; nil for none.
     public var samples: Samples?
 

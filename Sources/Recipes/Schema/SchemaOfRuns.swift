@@ -85,6 +85,9 @@ extension Schema {
       default: "train.batch_size", aliases: ["per_device_eval_batch_size"]),
     Key("eval.max_rows", \.eval.maxRows, Codec.integer(1 ... .max).optional, "rows used at most"),
     Key(
+      "eval.also", \.eval.also, Codec.path.byName(of: "paths", arePatterns: false),
+      "other rows, by name, measured before the first step and after the last: what training makes the model forget"),
+    Key(
       "eval.samples.prompts", \.eval.samples.orNew.prompts, Codec.text.list(of: "prompts", minimum: 1),
       "what to answer", required: true),
     Key(

@@ -22,6 +22,15 @@ public struct Tokenizer: Sendable {
   /// The token for what the vocabulary cannot express, where there is one.
   public internal(set) var unknown: Int?
 
+  /// The token whose place a classifier reads, at the start of a text, where there is one: BERT's `[CLS]`.
+  public internal(set) var classification: Int?
+
+  /// The token that ends each text of a pair, where there is one: BERT's `[SEP]`.
+  public internal(set) var separator: Int?
+
+  /// The token that hides another, where there is one: BERT's `[MASK]`.
+  public internal(set) var mask: Int?
+
   /// The Jinja source of the model's chat template, where it has one.
   public var chatTemplate: String?
 
@@ -69,7 +78,7 @@ public struct Tokenizer: Sendable {
           path, at: "added_tokens", "token \(quoted(token.content)) with id \(token.id) contradicts the vocabulary")
       }
     }
-    for case .special(let ids) in template.single + template.pair {
+    for case .special(let ids) in (template.single + template.pair).map(\.content) {
       for id in ids where self.token(of: id) == nil {
         throw FileError(path, at: "post_processor", "id \(id) is no token")
       }
@@ -98,12 +107,7 @@ public struct Tokenizer: Sendable {
   /// a stranger, goes through ``encodePlain(_:)``.
   public func encode(_ text: String, addingSpecialTokens: Bool = true) -> [Int] {
     let ids = ids(of: text, skippingSpecial: false)
-    return addingSpecialTokens ? template.filled(first: ids) : ids
-  }
-
-  /// The token ids of two texts in one sequence, with the special tokens that the model puts around them.
-  public func encode(_ first: String, and second: String) -> [Int] {
-    template.filled(first: ids(of: first, skippingSpecial: false), second: ids(of: second, skippingSpecial: false))
+    return addingSpecialTokens ? template.filled(first: ids).ids : ids
   }
 
   /// The token ids of a text in which special tokens are text like any other; none are added.
@@ -111,7 +115,7 @@ public struct Tokenizer: Sendable {
     ids(of: text, skippingSpecial: true)
   }
 
-  private func ids(of text: String, skippingSpecial: Bool) -> [Int] {
+  func ids(of text: String, skippingSpecial: Bool) -> [Int] {
     let scalars = Array(text.unicodeScalars)
     var ids: [Int] = []
     for part in added.parts(of: scalars[...], normalized: false, skippingSpecial: skippingSpecial) {

@@ -1,19 +1,31 @@
 import Files
 
-/// Where special tokens go around one text or two.
+/// Where special tokens go around one text or two, and which tokens belong to which segment.
 struct TokenTemplate: Sendable {
   /// One part of what is made.
-  enum Part: Sendable, Equatable {
-    case special([Int])
-    case first
-    case second
+  struct Part: Sendable {
+    enum Content: Sendable, Equatable {
+      case special([Int])
+      case first
+      case second
+    }
+
+    let content: Content
+
+    /// The number that models with segments ("token types") add an embedding for: 0 or 1, as a rule.
+    let segment: Int
+
+    init(_ content: Content, segment: Int = 0) {
+      self.content = content
+      self.segment = segment
+    }
   }
 
   /// The form of a single text.
-  var single: [Part] = [.first]
+  var single = [Part(.first)]
 
   /// The form of a pair of texts.
-  var pair: [Part] = [.first, .second]
+  var pair = [Part(.first), Part(.second, segment: 1)]
 
   /// Texts by themselves.
   init() {}
@@ -29,9 +41,14 @@ struct TokenTemplate: Sendable {
     case "BertProcessing", "RobertaProcessing":
       let start = try Self.id("cls", component)
       let end = try Self.id("sep", component)
-      single = [.special([start]), .first, .special([end])]
-      let middle = type == "BertProcessing" ? [end] : [end, end]
-      pair = [.special([start]), .first, .special(middle), .second, .special([end])]
+      single = [Part(.special([start])), Part(.first), Part(.special([end]))]
+      // RoBERTa parts its texts by two tokens instead of by segments.
+      let isBert = type == "BertProcessing"
+      let segment = isBert ? 1 : 0
+      pair = [
+        Part(.special([start])), Part(.first), Part(.special(isBert ? [end] : [end, end])),
+        Part(.second, segment: segment), Part(.special([end]), segment: segment),
+      ]
     case "Sequence":
       let templates = try component.children("processors").filter { try $0.type() != "ByteLevel" }
       guard templates.count <= 1 else { throw component.error("more than one template is not supported") }
@@ -50,33 +67,48 @@ struct TokenTemplate: Sendable {
 
   private static func parts(_ key: String, _ component: TokenizerComponent) throws -> [Part] {
     try component.children(key).map { part in
-      if let name = part.json["SpecialToken"]?["id"]?.string {
+      if let special = part.child("SpecialToken"), let name = special.json["id"]?.string {
         guard let ids = component.json["special_tokens"]?[name]?["ids"]?.array?.map(\.int), !ids.contains(nil) else {
           throw part.error("special token \(quoted(name)) has no ids under 'special_tokens'")
         }
-        return .special(ids.compactMap { $0 })
+        return Part(.special(ids.compactMap(\.self)), segment: try segment(special))
       }
-      switch part.json["Sequence"]?["id"]?.string {
-      case "A": return .first
-      case "B": return .second
-      default: throw part.error("must be a 'SpecialToken' or the 'Sequence' 'A' or 'B'")
-      }
+      guard let sequence = part.child("Sequence"), let name = sequence.json["id"]?.string, name == "A" || name == "B"
+      else { throw part.error("must be a 'SpecialToken' or the 'Sequence' 'A' or 'B'") }
+      return Part(name == "A" ? .first : .second, segment: try segment(sequence))
     }
   }
 
-  func filled(first: [Int], second: [Int]? = nil) -> [Int] {
-    (second == nil ? single : pair).flatMap { part in
-      switch part {
-      case .special(let ids): ids
-      case .first: first
-      case .second: second ?? []
-      }
+  private static func segment(_ component: TokenizerComponent) throws -> Int {
+    try component.count("type_id", default: 0, limit: 1 << 16)
+  }
+
+  /// The ids and segments of one text, or of two.
+  func filled(first: [Int], second: [Int]? = nil) -> (ids: [Int], segments: [Int]) {
+    var filled: (ids: [Int], segments: [Int]) = ([], [])
+    for part in second == nil ? single : pair {
+      let ids =
+        switch part.content {
+        case .special(let ids): ids
+        case .first: first
+        case .second: second ?? []
+        }
+      filled.ids += ids
+      filled.segments += repeatElement(part.segment, count: ids.count)
+    }
+    return filled
+  }
+
+  /// How many special tokens go around one text, or around two.
+  func specialCount(pair isPair: Bool) -> Int {
+    (isPair ? pair : single).reduce(0) { count, part in
+      if case .special(let ids) = part.content { count + ids.count } else { count }
     }
   }
 
   /// The special tokens before and after a single text; nothing when it is not simply put between some.
   var surroundings: (before: [Int], after: [Int])? {
-    let parts = single.split(separator: .first, maxSplits: 1, omittingEmptySubsequences: false)
+    let parts = single.map(\.content).split(separator: .first, maxSplits: 1, omittingEmptySubsequences: false)
     guard parts.count == 2, !parts.joined().contains(where: { $0 == .first || $0 == .second }) else { return nil }
     let ids = parts.map { side in
       side.flatMap { part -> [Int] in if case .special(let ids) = part { ids } else { [] } }

@@ -35,7 +35,7 @@ public enum ModelFolderExport {
       object["quantization_config"] = nil
       let kept = [
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-        "chat_template.jinja", "vocab.json", "merges.txt", "added_tokens.json",
+        "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json",
       ]
       var files: [String: String] = [:]
       for name in kept where Folder.exists(base.checkpoint.path + "/" + name) {

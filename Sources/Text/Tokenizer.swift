@@ -22,6 +22,15 @@ public struct Tokenizer: Sendable {
   /// The token for what the vocabulary cannot express, where there is one.
   public internal(set) var unknown: Int?
 
+  /// The token whose place a classifier reads, at the start of a text, where there is one: BERT's `[CLS]`.
+  public internal(set) var classification: Int?
+
+  /// The token that ends each text of a pair, where there is one: BERT's `[SEP]`.
+  public internal(set) var separator: Int?
+
+  /// The token that hides another, where there is one: BERT's `[MASK]`.
+  public internal(set) var mask: Int?
+
   /// The Jinja source of the model's chat template, where it has one.
   public var chatTemplate: String?
 
@@ -98,37 +107,7 @@ public struct Tokenizer: Sendable {
   /// a stranger, goes through ``encodePlain(_:)``.
   public func encode(_ text: String, addingSpecialTokens: Bool = true) -> [Int] {
     let ids = ids(of: text, skippingSpecial: false)
-    return addingSpecialTokens ? template.filled(first: ids) : ids
-  }
-
-  /// The token ids of two texts in one sequence, with the special tokens that the model puts around them.
-  public func encode(_ first: String, and second: String) -> [Int] {
-    template.filled(first: ids(of: first, skippingSpecial: false), second: ids(of: second, skippingSpecial: false))
-  }
-
-  /// The token ids of a text, or of a pair of texts, with the special tokens that the model puts around them, and for
-  /// each token the text of the pair it counts with; nil where `limit` leaves no room for a token of either text.
-  ///
-  /// Where they would be more than `limit`, tokens go from the longer text until both are as long, as Hugging Face's
-  /// `longest_first` does: from the end, or from the start if `cutsStart`.
-  public func encode(
-    _ text: String, pair: String?, atMost limit: Int? = nil, cutsStart: Bool = false
-  ) -> (ids: [Int], segments: [Int])? {
-    var first = ids(of: text, skippingSpecial: false)
-    var second = pair.map { ids(of: $0, skippingSpecial: false) }
-    if let limit {
-      let room = limit - template.filled(first: [], second: second == nil ? nil : []).count
-      let excess = first.count + (second?.count ?? 0) - room
-      if excess > 0 {
-        guard room >= (second == nil ? 1 : 2) else { return nil }
-        // The shorter keeps what it has up to half of the room, the other the rest.
-        let shorter = min(first.count, second?.count ?? 0), short = min(shorter, room / 2)
-        let kept = first.count > shorter ? (room - short, short) : (short, room - short)
-        first = cutsStart ? Array(first.suffix(kept.0)) : Array(first.prefix(kept.0))
-        second = second.map { cutsStart ? Array($0.suffix(kept.1)) : Array($0.prefix(kept.1)) }
-      }
-    }
-    return (template.filled(first: first, second: second), template.segments(first: first, second: second))
+    return addingSpecialTokens ? template.filled(first: ids).ids : ids
   }
 
   /// The token ids of a text in which special tokens are text like any other; none are added.
@@ -136,7 +115,7 @@ public struct Tokenizer: Sendable {
     ids(of: text, skippingSpecial: true)
   }
 
-  private func ids(of text: String, skippingSpecial: Bool) -> [Int] {
+  func ids(of text: String, skippingSpecial: Bool) -> [Int] {
     let scalars = Array(text.unicodeScalars)
     var ids: [Int] = []
     for part in added.parts(of: scalars[...], normalized: false, skippingSpecial: skippingSpecial) {

@@ -16,6 +16,7 @@ extension Tokenizer {
     ]
     let named = [
       ("bos_token", beginningOfSequence), ("eos_token", endOfSequence), ("pad_token", padding), ("unk_token", unknown),
+      ("cls_token", classification), ("sep_token", separator), ("mask_token", mask),
     ]
     for (name, id) in named {
       if let token = id.flatMap(token(of:)) { config[name] = .string(token) }
@@ -50,7 +51,13 @@ extension Tokenizer {
     case .wordPiece(let model):
       try requireBert(model)
       values.append(("model", .string("bert")))
-      if let last = surroundings.after.first { values.append(("seperator_token_id", .uint32(UInt32(last)))) }
+      // The misspelling is the format's own.
+      for (key, id) in [
+        ("cls_token_id", classification), ("seperator_token_id", surroundings.after.first ?? separator),
+        ("mask_token_id", mask),
+      ] {
+        if let id { values.append((key, .uint32(UInt32(truncatingIfNeeded: id)))) }
+      }
     case .unigram: throw unwritable("a unigram model")
     }
     let tokens = (0..<count).map(ggufToken)

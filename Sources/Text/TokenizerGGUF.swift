@@ -112,6 +112,9 @@ extension Tokenizer {
         "decoder": .object(["type": .string("WordPiece"), "prefix": .string("##"), "cleanup": .bool(true)]),
       ],
       beginning: first, addsBeginning: true, ending: last, addsEnding: true, added: added)
+    classification = try file.id("cls_token_id") ?? first
+    separator = last
+    mask = try file.id("mask_token_id") ?? vocabulary.id(of: "[MASK]")
   }
 
   /// What the three kinds have in common: the special tokens around a text.

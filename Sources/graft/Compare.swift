@@ -45,7 +45,8 @@ struct Compare: ParsableCommand {
     }
     let comparison = try Comparison(
       recipe: recipe, families: families.map { $0.split(separator: ",").map(String.init) } ?? Catalogue.methods,
-      budget: budget, seconds: seconds, seeds: Array(1...seeds), folder: absolute(output), changes: changes, familyChanges: own)
+      budget: budget, seconds: seconds, seeds: Array(1...seeds), folder: absolute(output), changes: changes,
+      familyChanges: own)
     try Folder.create(comparison.folder)
     let members = try comparison.members(catalogue: .graft)
     for (index, member) in members.enumerated() {

@@ -30,7 +30,7 @@ struct ClassifiedRowTests {
   @Test func `A pair is one sequence whose second text has the segment 1`() throws {
     let (examples, _) = try read(pairs) { $0.classes.pair = "other" }
     let tokenizer = try Tokenizer.read(TokenizerFixture.folder + "/tokenizers/wordpiece")
-    #expect(examples[0].ids.map(Int.init) == tokenizer.encode("hello world", and: "the lazy dog"))
+    #expect(examples[0].ids.map(Int.init) == tokenizer.encode("hello world", pair: "the lazy dog").ids)
     let first = tokenizer.encode("hello world").count
     #expect(examples[0].segments == (0..<examples[0].ids.count).map { $0 < first ? 0 : 1 })
   }

@@ -86,6 +86,60 @@ import Text
     ("model", #"{"type":"Unigram","vocab":[["a",0.0]],"unk_id":null}"#, "model: 'unk_id' must be the id of a token"),
   ])
   func `What cannot be done exactly is refused by name`(_ key: String, _ part: String, _ message: String) throws {
+    try requireRefusal(key, part, message)
+  }
+
+  /// The same, of what BERT's tokenizers are made of.
+  static let bert: [(String, String, String)] = [
+    ("model", "null", "needs a 'model'"),
+    ("added_tokens", "7", "needs a list 'added_tokens'"),
+    ("added_tokens", #"[{"content":"a"}]"#, "added_tokens[0]: 'id' must be a whole number from 0 to 4194304"),
+    ("model", #"{"type":"WordPiece","vocab":["a"]}"#, "model: needs an object 'vocab'"),
+    ("model", #"{"type":"WordPiece","vocab":{"a":0}}"#, "model: 'unk_token' '[UNK]' is not in the vocabulary"),
+    ("model", #"{"type":"WordPiece","vocab":{"a":0},"unk_token":0}"#, "model: 'unk_token' must be a string"),
+    (
+      "model", #"{"type":"WordPiece","vocab":{"a":0},"unk_token":"a","continuing_subword_prefix":1}"#,
+      "model: 'continuing_subword_prefix' must be a string"
+    ),
+    (
+      "model", #"{"type":"WordPiece","vocab":{"a":0},"unk_token":"a","max_input_chars_per_word":-1}"#,
+      "model: 'max_input_chars_per_word' must be a whole number from 0 to 4194304"
+    ),
+    (
+      "model", #"{"type":"WordPiece","vocab":{"a":4194304},"unk_token":"a"}"#,
+      "model: the id of token 'a' must be a whole number below 4194304"
+    ),
+    (
+      "normalizer", #"{"type":"BertNormalizer","lowercase":"no"}"#, "normalizer: 'lowercase' must be true or false"
+    ),
+    ("decoder", #"{"type":"WordPiece","prefix":null}"#, "decoder: needs a string 'prefix'"),
+    ("decoder", ###"{"type":"WordPiece","prefix":"##","cleanup":1}"###, "decoder: 'cleanup' must be true or false"),
+    (
+      "post_processor", #"{"type":"BertProcessing","sep":["b"],"cls":["a",0]}"#,
+      "post_processor: 'sep' must be a token and its id"
+    ),
+    (
+      "post_processor", #"{"type":"TemplateProcessing","single":[{"Sequence":{"id":"C"}}],"pair":[]}"#,
+      "post_processor.single[0]: must be a 'SpecialToken' or the 'Sequence' 'A' or 'B'"
+    ),
+    (
+      "post_processor", #"{"type":"TemplateProcessing","single":[{"Sequence":{"id":"A","type_id":-1}}],"pair":[]}"#,
+      "post_processor.single[0].Sequence: 'type_id' must be a whole number from 0 to 65536"
+    ),
+    (
+      "post_processor", #"{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"[CLS]"}}],"pair":[]}"#,
+      "post_processor.single[0]: special token '[CLS]' has no ids under 'special_tokens'"
+    ),
+  ]
+
+  @Test(arguments: bert)
+  func `What no WordPiece tokenizer can be made of is refused by key`(
+    _ key: String, _ part: String, _ message: String
+  ) throws {
+    try requireRefusal(key, part, message)
+  }
+
+  private func requireRefusal(_ key: String, _ part: String, _ message: String) throws {
     let description = try TokenizerFixture.description(key, try JSON(parsing: part))
     let error = #expect(throws: FileError.self) {
       try TokenizerFixture.withFiles(["tokenizer.json": description]) { try Tokenizer.read($0) }

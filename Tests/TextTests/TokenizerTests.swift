@@ -52,12 +52,6 @@ struct TokenizerCase: Sendable, CustomStringConvertible {
     #expect(again.endOfSequence == tokenizer.endOfSequence)
   }
 
-  @Test func `A pair of texts gets the special tokens of a pair`() throws {
-    let tokenizer = try Tokenizer.read(TokenizerFixture.folder + "/tokenizers/wordpiece")
-    // [CLS] hello world [SEP] the fox [SEP]
-    #expect(tokenizer.encode("Hello world", and: "the fox") == [2, 125, 148, 3, 113, 247, 3])
-  }
-
   @Test func `Plain encoding takes special tokens for text`() throws {
     let tokenizer = try Tokenizer.read(TokenizerFixture.folder + "/tokenizers/bpe_bytelevel")
     #expect(tokenizer.encode("<s>") == [0])

@@ -103,6 +103,12 @@ struct WordCase: Sendable, CustomStringConvertible {
     (#"{"type":"NFKD"}"#, "½\u{e9}㌀", "1⁄2e\u{301}アハ\u{309a}ート"),
     (#"{"type":"Lowercase"}"#, "ÀΣİ", "àσi\u{307}"),
     (#"{"type":"Sequence","normalizers":[{"type":"NFD"},{"type":"StripAccents"}]}"#, "Éñ", "En"),
+    // U+0F73 counts as the start of a character, its parts do not.
+    (#"{"type":"NFD"}"#, "a\u{301}\u{f73}\u{323}", "a\u{f71}\u{f72}\u{323}\u{301}"),
+    // Since Unicode 10: a mark that would come after the other, and two vowel signs that would be one.
+    (#"{"type":"NFD"}"#, "e\u{1df6}\u{31b}\u{11938}", "e\u{1df6}\u{31b}\u{11938}"),
+    (#"{"type":"NFC"}"#, "\u{11935}\u{11930}e\u{301}", "\u{11935}\u{11930}\u{e9}"),
+    (#"{"type":"StripAccents"}"#, "a\u{301}\u{1cf2}\u{111c9}", "a\u{111c9}"),
     (#"{"type":"Strip","strip_left":true,"strip_right":true}"#, " a b\n", "a b"),
     (#"{"type":"Strip","strip_left":false,"strip_right":true}"#, " a ", " a"),
     (#"{"type":"Prepend","prepend":"▁"}"#, "a", "▁a"),

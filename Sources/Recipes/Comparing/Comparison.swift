@@ -45,7 +45,8 @@ public struct Comparison: Sendable {
       throw GraftError("family '\(family)' is not one of \(Catalogue.methods.joined(separator: ", "))")
     }
     for family in familyChanges.keys.sorted() where !families.contains(family) {
-      throw GraftError("a change is for family '\(family)', which is not compared (\(families.joined(separator: ", ")))")
+      throw GraftError(
+        "a change is for family '\(family)', which is not compared (\(families.joined(separator: ", ")))")
     }
     (self.recipe, self.families, self.budget, self.seeds) = (recipe, families, budget, seeds)
     self.seconds = seconds

@@ -93,8 +93,8 @@ public enum ProbeText {
   }
 
   private static func classified(_ texts: [Substring], for model: LoadedModel, _ tokenizer: Tokenizer) -> [[Int32]] {
-    texts.compactMap { text in
-      tokenizer.encode(String(text), pair: nil, atMost: model.network.contextLength)?.ids.map(Int32.init)
+    texts.map { text in
+      tokenizer.encode(String(text), pair: nil, limit: model.network.contextLength).ids.map(Int32.init)
     }
   }
 

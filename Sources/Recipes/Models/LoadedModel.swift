@@ -40,8 +40,8 @@ public struct LoadedModel: Sendable {
     switch checkpoint.form {
     case .gguf(let file): return try Tokenizer(gguf: file)
     case .folder:
-      let path = checkpoint.path + "/tokenizer.json"
-      return Folder.exists(path) ? try Tokenizer.read(path) : nil
+      let descriptions = ["tokenizer.json", "vocab.txt"].map { checkpoint.path + "/" + $0 }
+      return try descriptions.first(where: Folder.exists).map(Tokenizer.read)
     }
   }
 
@@ -49,7 +49,8 @@ public struct LoadedModel: Sendable {
   public func requireTokenizer() throws -> Tokenizer {
     guard let tokenizer else {
       throw FileError(
-        checkpoint.path, "holds no tokenizer.json", remedy: "give token ids, or add the model's tokenizer.json")
+        checkpoint.path, "holds no tokenizer.json and no vocab.txt",
+        remedy: "give token ids, or add the model's tokenizer.json")
     }
     return tokenizer
   }

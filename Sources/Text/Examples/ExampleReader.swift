@@ -209,10 +209,10 @@ public struct ExampleReader: Sendable {
   /// Gives an example the tokens of its text, or texts, at most `limit` of them, so that the special tokens stay.
   private func cut(_ example: inout Example, _ text: String, _ second: String?, _ limit: Int?) throws {
     let cutsStart = options.tooLong == .truncateLeft
-    guard let encoded = tokenizer.encode(text, pair: second, atMost: limit, cutsStart: cutsStart) else {
-      throw RowProblem(
-        "\(limit ?? 0) tokens leave no room for text between the special tokens", remedy: "raise max_seq_len")
+    if let limit, limit <= tokenizer.specialTokenCount(pair: second != nil) {
+      throw RowProblem("\(limit) tokens leave no room for text between the special tokens", remedy: "raise max_seq_len")
     }
+    let encoded = tokenizer.encode(text, pair: second, limit: limit, cutsStart: cutsStart)
     example.ids = encoded.ids.map(Int32.init)
     example.segments = second == nil ? [] : encoded.segments.map(Int32.init)
   }

@@ -38,7 +38,7 @@ indirect enum Normalizer: Sendable {
     switch self {
     case .form(let form): return form.normalized(text)
     case .lowercase: return text.flatMap { $0.properties.lowercaseMapping.unicodeScalars }
-    case .stripAccents: return text.filter { !($0.isIn(ScalarSet.marks) && $0.isAssigned(by: 9)) }
+    case .stripAccents: return text.filter { !Self.isMark($0) }
     case .strip(let left, let right):
       var slice = text[...]
       if left { slice = slice.drop { $0.properties.isWhitespace } }
@@ -48,6 +48,15 @@ indirect enum Normalizer: Sendable {
     case .replace(let separator, let content): return separator.replacing(in: text, with: content)
     case .bert(let normalizer): return normalizer.normalized(text)
     case .sequence(let normalizers): return normalizers.reduce(text) { $1.normalized($0) }
+    }
+  }
+
+  /// Whether the scalar was a mark in Unicode 9; three have changed their category since.
+  private static func isMark(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x1cf2, 0x1cf3: true
+    case 0x111c9: false
+    default: scalar.isIn(ScalarSet.marks) && scalar.isAssigned(by: 9)
     }
   }
 }
@@ -92,8 +101,7 @@ struct BertNormalizer: Sendable {
     }
     if separatesChinese { text = text.flatMap { Self.isChinese($0) ? [" ", $0, " "] : [$0] } }
     if stripsAccents {
-      text = NormalizationForm.nfd.normalized(text)
-        .filter { !($0.properties.generalCategory == .nonspacingMark && $0.isAssigned(by: 8)) }
+      text = NormalizationForm.nfd.normalized(text).filter { !Self.isNonspacingMark($0) }
     }
     if lowercases { text = text.flatMap { $0.properties.lowercaseMapping.unicodeScalars } }
     return text
@@ -108,6 +116,15 @@ struct BertNormalizer: Sendable {
       case .control, .format, .privateUse: scalar.isAssigned(by: 8) || scalar.properties.generalCategory == .privateUse
       default: false
       }
+    }
+  }
+
+  /// Whether the scalar was a nonspacing mark in Unicode 8; six have changed their category since.
+  private static func isNonspacingMark(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x1734, 0x1171e: true
+    case 0x1885, 0x1886, 0xa9bd, 0x111c9: false
+    default: scalar.properties.generalCategory == .nonspacingMark && scalar.isAssigned(by: 8)
     }
   }
 

@@ -158,7 +158,7 @@ extension Unicode.Scalar {
   /// Whether Unicode assigned the scalar by the given major version.
   ///
   /// The reference implementation holds tables of several versions, and models were trained with those: expressions
-  /// know Unicode 16, BERT's rules Unicode 8, and the stripping of accents Unicode 9.
+  /// know Unicode 16, BERT's rules Unicode 8, normalization forms and the stripping of accents Unicode 9.
   func isAssigned(by version: Int) -> Bool {
     isASCII || (properties.age.map { ($0.major, $0.minor) <= (version, 0) } ?? false)
   }

@@ -1,20 +1,24 @@
 import Files
 
-/// Where special tokens go around one text or two.
+/// Where special tokens go around one text or two, and which tokens belong to which segment.
 struct TokenTemplate: Sendable {
-  /// One part of what is made, and which text of a pair its tokens count with.
-  struct Part: Sendable, Equatable {
-    var content: Content
-    var segment = 0
+  /// One part of what is made.
+  struct Part: Sendable {
+    enum Content: Sendable, Equatable {
+      case special([Int])
+      case first
+      case second
+    }
 
-    init(_ content: Content, segment: Int = 0) { (self.content, self.segment) = (content, segment) }
-  }
+    let content: Content
 
-  /// What a part is filled with.
-  enum Content: Sendable, Equatable {
-    case special([Int])
-    case first
-    case second
+    /// The number that models with segments ("token types") add an embedding for: 0 or 1, as a rule.
+    let segment: Int
+
+    init(_ content: Content, segment: Int = 0) {
+      self.content = content
+      self.segment = segment
+    }
   }
 
   /// The form of a single text.
@@ -38,11 +42,12 @@ struct TokenTemplate: Sendable {
       let start = try Self.id("cls", component)
       let end = try Self.id("sep", component)
       single = [Part(.special([start])), Part(.first), Part(.special([end]))]
-      // RoBERTa puts two tokens between the texts, and tells them apart by nothing else.
-      let (middle, segment) = type == "BertProcessing" ? ([end], 1) : ([end, end], 0)
+      // RoBERTa parts its texts by two tokens instead of by segments.
+      let isBert = type == "BertProcessing"
+      let segment = isBert ? 1 : 0
       pair = [
-        Part(.special([start])), Part(.first), Part(.special(middle)), Part(.second, segment: segment),
-        Part(.special([end]), segment: segment),
+        Part(.special([start])), Part(.first), Part(.special(isBert ? [end] : [end, end])),
+        Part(.second, segment: segment), Part(.special([end]), segment: segment),
       ]
     case "Sequence":
       let templates = try component.children("processors").filter { try $0.type() != "ByteLevel" }
@@ -62,39 +67,42 @@ struct TokenTemplate: Sendable {
 
   private static func parts(_ key: String, _ component: TokenizerComponent) throws -> [Part] {
     try component.children(key).map { part in
-      let content = part.json["SpecialToken"] ?? part.json["Sequence"]
-      let segment = content?["type_id"]?.int ?? 0
-      guard (0..<1 << 16).contains(segment) else { throw part.error("'type_id' \(segment) is out of range") }
-      if let name = part.json["SpecialToken"]?["id"]?.string {
+      if let special = part.child("SpecialToken"), let name = special.json["id"]?.string {
         guard let ids = component.json["special_tokens"]?[name]?["ids"]?.array?.map(\.int), !ids.contains(nil) else {
           throw part.error("special token \(quoted(name)) has no ids under 'special_tokens'")
         }
-        return Part(.special(ids.compactMap { $0 }), segment: segment)
+        return Part(.special(ids.compactMap(\.self)), segment: try segment(special))
       }
-      switch part.json["Sequence"]?["id"]?.string {
-      case "A": return Part(.first, segment: segment)
-      case "B": return Part(.second, segment: segment)
-      default: throw part.error("must be a 'SpecialToken' or the 'Sequence' 'A' or 'B'")
-      }
+      guard let sequence = part.child("Sequence"), let name = sequence.json["id"]?.string, name == "A" || name == "B"
+      else { throw part.error("must be a 'SpecialToken' or the 'Sequence' 'A' or 'B'") }
+      return Part(name == "A" ? .first : .second, segment: try segment(sequence))
     }
   }
 
-  func filled(first: [Int], second: [Int]? = nil) -> [Int] {
-    (second == nil ? single : pair).flatMap { ids($0, first, second) }
+  private static func segment(_ component: TokenizerComponent) throws -> Int {
+    try component.count("type_id", default: 0, limit: 1 << 16)
   }
 
-  /// For each token of ``filled(first:second:)``, the text of the pair it counts with.
-  func segments(first: [Int], second: [Int]? = nil) -> [Int] {
-    (second == nil ? single : pair).flatMap { part in
-      [Int](repeating: part.segment, count: ids(part, first, second).count)
+  /// The ids and segments of one text, or of two.
+  func filled(first: [Int], second: [Int]? = nil) -> (ids: [Int], segments: [Int]) {
+    var filled: (ids: [Int], segments: [Int]) = ([], [])
+    for part in second == nil ? single : pair {
+      let ids =
+        switch part.content {
+        case .special(let ids): ids
+        case .first: first
+        case .second: second ?? []
+        }
+      filled.ids += ids
+      filled.segments += repeatElement(part.segment, count: ids.count)
     }
+    return filled
   }
 
-  private func ids(_ part: Part, _ first: [Int], _ second: [Int]?) -> [Int] {
-    switch part.content {
-    case .special(let ids): ids
-    case .first: first
-    case .second: second ?? []
+  /// How many special tokens go around one text, or around two.
+  func specialCount(pair isPair: Bool) -> Int {
+    (isPair ? pair : single).reduce(0) { count, part in
+      if case .special(let ids) = part.content { count + ids.count } else { count }
     }
   }
 
@@ -103,7 +111,7 @@ struct TokenTemplate: Sendable {
     let parts = single.map(\.content).split(separator: .first, maxSplits: 1, omittingEmptySubsequences: false)
     guard parts.count == 2, !parts.joined().contains(where: { $0 == .first || $0 == .second }) else { return nil }
     let ids = parts.map { side in
-      side.flatMap { content -> [Int] in if case .special(let ids) = content { ids } else { [] } }
+      side.flatMap { part -> [Int] in if case .special(let ids) = part { ids } else { [] } }
     }
     return (ids[0], ids[1])
   }

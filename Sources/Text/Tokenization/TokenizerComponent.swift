@@ -13,7 +13,7 @@ struct TokenizerComponent {
   }
 
   func error(_ problem: String, remedy: String? = nil) -> FileError {
-    FileError(path, at: place, problem, remedy: remedy)
+    FileError(path, at: place.isEmpty ? nil : place, problem, remedy: remedy)
   }
 
   /// The kind of component this is.
@@ -30,14 +30,16 @@ struct TokenizerComponent {
   /// The component under `key`; nothing when absent or null.
   func child(_ key: String) -> TokenizerComponent? {
     guard let child = json[key], !child.isNull else { return nil }
-    return TokenizerComponent(child, path: path, place: place.isEmpty ? key : "\(place).\(key)")
+    return TokenizerComponent(child, path: path, place: self.place(of: key))
   }
 
   /// The components listed under `key`.
   func children(_ key: String) throws -> [TokenizerComponent] {
     guard let array = json[key]?.array else { throw error("needs a list '\(key)'") }
-    return array.enumerated().map { TokenizerComponent($1, path: path, place: "\(place).\(key)[\($0)]") }
+    return array.enumerated().map { TokenizerComponent($1, path: path, place: "\(place(of: key))[\($0)]") }
   }
+
+  private func place(of key: String) -> String { place.isEmpty ? key : "\(place).\(key)" }
 
   func string(_ key: String) throws -> String {
     guard let value = json[key]?.string else { throw error("needs a string '\(key)'") }

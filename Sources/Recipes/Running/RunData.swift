@@ -49,12 +49,17 @@ public struct RunData: Sendable {
     }
     var heldOut: [Example] = []
     var heldOutReport: ExampleReport?
-    if let path = recipe.data.eval?.path {
-      let read = try reader.read(path)
-      (heldOut, heldOutReport) = (read.examples, read.report)
-      guard !heldOut.isEmpty else {
-        throw FileError(path, "leaves no example to evaluate on", remedy: read.report.description)
+    if !recipe.data.eval.isEmpty {
+      var total = ExampleReport()
+      for path in recipe.data.eval.map(\.path) {
+        let read = try reader.read(path)
+        guard !read.examples.isEmpty else {
+          throw FileError(path, "leaves no example to evaluate on", remedy: read.report.description)
+        }
+        heldOut += read.examples
+        total += read.report
       }
+      heldOutReport = total
     } else if let fraction = recipe.data.evalFraction {
       let count = max(1, Int((Double(examples.count) * fraction).rounded()))
       guard count < examples.count else {

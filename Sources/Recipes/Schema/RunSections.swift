@@ -3,8 +3,8 @@ extension Recipe {
   public struct Data: Sendable, Equatable {
     /// At least one file.
     public var train: [Source] = []
-    /// Rows to judge by; excludes `evalFraction`.
-    public var eval: RecipePath?
+    /// Files of rows to judge by, together; excludes `evalFraction`.
+    public var eval: [RecipePath] = []
     /// Share of the training rows set aside to judge by; excludes `eval`.
     public var evalFraction: Double?
     /// How rows are laid out.

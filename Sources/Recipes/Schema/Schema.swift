@@ -166,7 +166,7 @@ enum Schema {
   private static let data: [Key] = [
     Key("data.train", \.data.train, Codec.sources.growing, "rows to learn from", required: true),
     Key(
-      "data.eval", \.data.eval, Codec.path.optional, "rows to judge by, or eval_fraction",
+      "data.eval", \.data.eval, Codec.paths.growing, "rows to judge by, or eval_fraction",
       aliases: ["eval_dataset"]),
     Key(
       "data.eval_fraction", \.data.evalFraction, Codec.number("in (0, 1)") { $0 > 0 && $0 < 1 }.optional,

@@ -8,6 +8,19 @@ extension Codec where Value == RecipePath {
   }
 }
 
+extension Codec where Value == [RecipePath] {
+  /// A file, or a list of files.
+  static let paths: Codec = {
+    let (one, many) = (Codec<RecipePath>.path, Codec<RecipePath>.path.list(of: "paths", minimum: 1))
+    return Codec(type: "a path or a list of paths") { node, context in
+      if case .sequence = node.content { return many.read(node, &context) }
+      return one.read(node, &context).map { [$0] }
+    } write: { paths in
+      paths.count == 1 ? one.write(paths[0]) : paths.isEmpty ? nil : many.write(paths)
+    }
+  }()
+}
+
 extension Codec where Value == [Recipe.Source] {
   /// A file, a list of files, or a list of files with weights.
   static let sources: Codec = {

@@ -89,7 +89,8 @@ public enum AdapterFolder {
     } else if let family = Catalogue.block.first(where: { $0.method == configuration.plan.method }) {
       stored.plan.settings = family.stored(configuration.plan.settings)
     }
-    try AtomicFile.write(stored.json.text(pretty: true) + "\n", to: folder + "/adapter_config.json")
+    let json = stored.naming(model.adaptedSites).json
+    try AtomicFile.write(json.text(pretty: true) + "\n", to: folder + "/adapter_config.json")
     try saveParameters(of: model.withStoredAdapters, to: folder + "/adapter_model.safetensors")
   }
 
@@ -122,6 +123,16 @@ extension TextNetwork {
     copy.forEachLinear { _, layer in layer.adapter = layer.adapter.map { $0.stored } }
     copy.forEachBlock { _, block in block.adapter = block.adapter.map { settled($0) } }
     return copy
+  }
+
+  /// The names of the layers, tables and branches that carry an adapter of the literature.
+  fileprivate var adaptedSites: Set<String> {
+    var copy = self
+    var names = adaptedLayers
+    copy.forEachEmbedding { if let adapter = $1.adapter, !(adapter is FullEmbedding) { names.insert($0) } }
+    copy.forEachBlock { if $1.adapter != nil { names.insert($0) } }
+    copy.forEachConvolution { if $1.adapter != nil { names.insert($0) } }
+    return names
   }
 
   /// The names of the linear layers that carry an adapter of the literature.

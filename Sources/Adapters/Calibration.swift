@@ -64,10 +64,17 @@ public enum Calibration {
   static func groups(
     _ sites: [String], _ widths: [String: Int], _ wanted: Statistics, _ budget: Int
   ) -> [[String]] {
+    groups(sites, budget) { site in
+      let width = widths[site] ?? 0
+      return 8 * (wanted.contains(.secondMoment) ? width * width + 2 * width : 2 * width)
+    }
+  }
+
+  /// The same, where `bytes` says what a layer takes.
+  static func groups(_ sites: [String], _ budget: Int, bytes: (String) -> Int) -> [[String]] {
     var groups: [[String]] = [], room = 0
     for site in sites {
-      let width = widths[site] ?? 0
-      let bytes = 8 * (wanted.contains(.secondMoment) ? width * width + 2 * width : 2 * width)
+      let bytes = bytes(site)
       if groups.isEmpty || bytes > room {
         groups.append([])
         room = budget
@@ -78,7 +85,7 @@ public enum Calibration {
     return groups
   }
 
-  private static func batches(_ sequences: [[Int32]]) -> [TokenBatch] {
+  static func batches(_ sequences: [[Int32]]) -> [TokenBatch] {
     var batches: [[[Int32]]] = [], room = 0
     for sequence in sequences where !sequence.isEmpty {
       if batches.isEmpty || sequence.count > room {

@@ -24,7 +24,7 @@ extension TextNetwork {
     }
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
-    if [LoRA.method, DoRA.method].contains(plan.method) { try checkSize(choice, plan.settings, limit) }
+    if [LoRA.method, DoRA.method, MHR.method].contains(plan.method) { try checkSize(choice, plan, limit) }
     let grafter = Grafter(plan.settings, random, statistics, originals, head: headName)
     var settings = plan.settings
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
@@ -92,21 +92,29 @@ extension TextNetwork {
   }
 
   /// Counts the numbers of low-rank adapters before any is made: a rank may ask for more memory than there is.
-  private func checkSize(_ choice: Choice, _ settings: AdapterSettings, _ limit: Int) throws {
+  private func checkSize(_ choice: Choice, _ plan: GraftPlan, _ limit: Int) throws {
     var copy = self
-    let (linears, tables) = (Set(choice.linears), Set(choice.embeddings))
-    var count = 0
+    let (linears, tables, settings) = (Set(choice.linears), Set(choice.embeddings), plan.settings)
+    let inventory = plan.method == MHR.method ? try MHR.configuration(settings, at: "") : nil
+    var count = 0, logits = 0
     copy.forEachLinear { name, layer in
       guard linears.contains(name) else { return }
-      count += settings.rank(at: name) * (layer.base.inputs + layer.base.outputs)
+      let factors = settings.rank(at: name) * (layer.base.inputs + layer.base.outputs)
+      count += factors * (inventory?.skills ?? 1)
+      if let inventory { logits += settings.tasks.count * inventory.skills * inventory.heads }
     }
     copy.forEachEmbedding { name, table in
       guard tables.contains(name) else { return }
       count += settings.rank(at: name) * (table.base.weight.rows + table.base.weight.columns)
     }
+    guard logits <= limit else {
+      throw GraftError(
+        "\(settings.tasks.count) tasks ask for \(logits) logits where \(limit) numbers can be had", key: "skills")
+    }
     guard count <= limit else {
       throw GraftError(
-        "ranks of up to \(settings.largestRank) ask for \(count) numbers where \(limit) can be had", key: "rank")
+        "\(inventory.map { "\($0.skills) skills with " } ?? "")ranks of up to \(settings.largestRank) ask for \(count) numbers where \(limit) can be had",
+        key: "rank")
     }
   }
 

@@ -14,7 +14,8 @@ import Weights
 /// mixture. They move little at the rate of the factors: `train.role_rates: {router: 100}` is the authors' choice.
 ///
 /// Trains K r (inputs + outputs) + T S K numbers. A task's mixture is a plain LoRA of rank r, so it folds exactly, for
-/// that task. `relaxed` draws the mixture of each row from a relaxed Bernoulli distribution in training.
+/// that task. `relaxed` draws the mixture of each row from a relaxed Bernoulli distribution in training. With α = 1 it is
+/// PEFT's Poly and is stored so; any other becomes Poly by taking α into `b`, see ``PolyFolder``.
 ///
 /// Papers: <https://arxiv.org/abs/2211.03831>, Poly <https://arxiv.org/abs/2202.13914>
 public struct MHR: TaskRouted {
@@ -27,6 +28,8 @@ public struct MHR: TaskRouted {
   /// `skills`: K, 8 unless given. `heads`: S, 1 unless given. `relaxed`: see above, false unless given. `mode`: see
   /// ``Mode``, full unless given.
   public static let options = ["skills", "heads", "relaxed", "mode"]
+  /// K where nothing is said, and the most K and S can be.
+  static let standardSkills = 8, mostSkills = 1024
 
   /// What learns when a trained inventory meets new tasks.
   public enum Mode: String, Sendable, CaseIterable {
@@ -70,12 +73,12 @@ public struct MHR: TaskRouted {
         "'mhr' cannot stand on '\(site)', which sees rows without their task; leave it out of the targets")
     }
     func count(_ key: String, _ standard: Int) throws -> Int {
-      try settings.option(key, standard, expected: "a whole number from 1 to 1024") {
-        Int($0).flatMap { (1...1024).contains($0) ? $0 : nil }
+      try settings.option(key, standard, expected: "a whole number from 1 to \(mostSkills)") {
+        Int($0).flatMap { (1...mostSkills).contains($0) ? $0 : nil }
       }
     }
     return Configuration(
-      rank: settings.rank(at: site), scale: settings.scale(at: site), skills: try count("skills", 8),
+      rank: settings.rank(at: site), scale: settings.scale(at: site), skills: try count("skills", standardSkills),
       heads: try count("heads", 1),
       isRelaxed: try settings.option("relaxed", false, expected: "true or false", Bool.init),
       mode: try settings.option("mode", .full, expected: "full, router or mean", Mode.init))

@@ -23,8 +23,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
     guard let object = json.object else { throw FileError(path, "is no JSON object") }
     let reader = Reader(object: object, path: path)
     let type = object["peft_type"]?.string ?? ""
-    guard type.uppercased() == "LORA" || Catalogue.methods.contains(type.lowercased()) else {
-      let known = Catalogue.methods.map { $0.uppercased() }.joined(separator: ", ")
+    let isLoRA = type.uppercased() == "LORA", isPoly = type.uppercased() == Self.polyType
+    guard isLoRA || isPoly || Catalogue.methods.contains(type.lowercased()) else {
+      let known = (Catalogue.methods.map { $0.uppercased() } + [Self.polyType]).joined(separator: ", ")
       throw FileError(path, at: "key 'peft_type'", "\(quoted(type)) is not supported; expected one of \(known)")
     }
     for key in Self.refused where reader.isSet(key) {
@@ -35,6 +36,33 @@ public struct PEFTConfiguration: Sendable, Equatable {
         path, at: "key 'init_lora_weights'", "'\(start)' means that these factors belong to a changed base",
         remedy: "save it from PEFT with path_initial_model_for_weight_conversion")
     }
+    let settings = isPoly ? try Self.polySettings(reader) : try Self.settings(reader)
+    try settings.checkPatterns(path: path)
+    guard let targets = try reader.targets("target_modules") else {
+      throw FileError(path, at: "key 'target_modules'", "missing; expected names, a regular expression or all-linear")
+    }
+    guard let bias = GraftPlan.Bias(rawValue: object["bias"]?.string ?? "none") else {
+      throw FileError(path, at: "key 'bias'", "expected none, all or lora_only")
+    }
+    let method = isLoRA ? (object["use_dora"]?.bool == true ? DoRA.method : LoRA.method) : type.lowercased()
+    plan = GraftPlan(
+      method: isPoly ? MHR.method : method, settings: settings, targets: targets,
+      bias: bias, modulesToSave: try reader.names("modules_to_save") ?? [])
+    plan.excluded = try reader.targets("exclude_modules")
+    if let layers = object["layers_to_transform"], !layers.isNull {
+      let list = layers.array ?? [layers]
+      guard case let indices = list.compactMap(\.int), indices.count == list.count else {
+        throw FileError(path, at: "key 'layers_to_transform'", "expected a number or a list of numbers")
+      }
+      plan.layers = .indices(indices)
+    }
+    baseModel = object["base_model_name_or_path"]?.string
+    rest = object.filter { !Self.written.contains($0.key) }
+  }
+
+  /// What a file of LoRA's keys says, and those of this package's own families.
+  private static func settings(_ reader: Reader) throws -> AdapterSettings {
+    let object = reader.object, path = reader.path
     var settings = AdapterSettings(rank: try reader.int("r") ?? 8, alpha: try reader.double("lora_alpha") ?? 8)
     settings.isRankStabilised = object["use_rslora"]?.bool ?? false
     settings.dropout = try reader.double("lora_dropout") ?? 0
@@ -57,40 +85,32 @@ public struct PEFTConfiguration: Sendable, Equatable {
     for alpha in [settings.alpha] + settings.alphaPattern.values where !Float(alpha).isFinite {
       throw FileError(path, at: "keys 'lora_alpha' and 'alpha_pattern'", "\(alpha) is too large to compute with")
     }
-    try settings.checkPatterns(path: path)
-    guard let targets = try reader.targets("target_modules") else {
-      throw FileError(path, at: "key 'target_modules'", "missing; expected names, a regular expression or all-linear")
-    }
     if let own = object["graft"] {
       settings.options = (own["options"]?.object ?? [:]).compactMapValues(\.string)
       settings.tasks = own["tasks"]?.array?.compactMap(\.string) ?? []
       settings.channels = (own["channels"]?.object ?? [:]).mapValues { $0.array?.compactMap(\.int) ?? [] }
     }
-    guard let bias = GraftPlan.Bias(rawValue: object["bias"]?.string ?? "none") else {
-      throw FileError(path, at: "key 'bias'", "expected none, all or lora_only")
-    }
-    let isLoRA = type.uppercased() == "LORA"
-    plan = GraftPlan(
-      method: isLoRA ? (object["use_dora"]?.bool == true ? DoRA.method : LoRA.method) : type.lowercased(),
-      settings: settings, targets: targets,
-      bias: bias, modulesToSave: try reader.names("modules_to_save") ?? [])
-    plan.excluded = try reader.targets("exclude_modules")
-    if let layers = object["layers_to_transform"], !layers.isNull {
-      let list = layers.array ?? [layers]
-      guard case let indices = list.compactMap(\.int), indices.count == list.count else {
-        throw FileError(path, at: "key 'layers_to_transform'", "expected a number or a list of numbers")
-      }
-      plan.layers = .indices(indices)
-    }
-    baseModel = object["base_model_name_or_path"]?.string
-    rest = object.filter { !Self.written.contains($0.key) }
+    return settings
   }
 
   /// The file's content.
   public var json: JSON {
+    var object = rest.merging(isPoly ? polyKeys : ownKeys) { $1 }
+    object["task_type"] = rest["task_type"] ?? .string(task)
+    object["inference_mode"] = .bool(true)
+    object["base_model_name_or_path"] = baseModel.map(JSON.string) ?? .null
+    object["r"] = .integer(plan.settings.rank)
+    object["target_modules"] = Self.text(plan.targets)
+    object["exclude_modules"] = plan.excluded.map(Self.text) ?? .null
+    object["modules_to_save"] = plan.modulesToSave.isEmpty ? .null : .array(plan.modulesToSave.map(JSON.string))
+    return .object(object)
+  }
+
+  /// LoRA's keys, which this package's own families share.
+  private var ownKeys: [String: JSON] {
     let isPEFT = plan.method == LoRA.method || plan.method == DoRA.method
     let settings = plan.settings
-    var object = rest
+    var object: [String: JSON] = [:]
     // A type PEFT does not know, so that it refuses to load a family as if it were plain LoRA.
     object["peft_type"] = .string(isPEFT ? "LORA" : plan.method.uppercased())
     if !isPEFT {
@@ -99,10 +119,6 @@ public struct PEFTConfiguration: Sendable, Equatable {
         "channels": .object(settings.channels.mapValues { .array($0.map(JSON.integer)) }),
       ])
     }
-    object["task_type"] = rest["task_type"] ?? .string(task)
-    object["inference_mode"] = .bool(true)
-    object["base_model_name_or_path"] = baseModel.map(JSON.string) ?? .null
-    object["r"] = .integer(settings.rank)
     object["lora_alpha"] =
       settings.alpha == settings.alpha.rounded() && abs(settings.alpha) < 1e9
       ? .integer(Int(settings.alpha)) : .number(settings.alpha)
@@ -112,14 +128,23 @@ public struct PEFTConfiguration: Sendable, Equatable {
     object["use_dora"] = .bool(plan.method == DoRA.method)
     object["rank_pattern"] = .object(settings.rankPattern.mapValues(JSON.integer))
     object["alpha_pattern"] = .object(settings.alphaPattern.mapValues(JSON.number))
-    object["target_modules"] = Self.text(plan.targets)
-    object["exclude_modules"] = plan.excluded.map(Self.text) ?? .null
     object["bias"] = .string(plan.bias.rawValue)
-    object["modules_to_save"] = plan.modulesToSave.isEmpty ? .null : .array(plan.modulesToSave.map(JSON.string))
     object["fan_in_fan_out"] = rest["fan_in_fan_out"] ?? .bool(false)
     object["init_lora_weights"] = .bool(true)
     if case .indices(let indices) = plan.layers { object["layers_to_transform"] = .array(indices.map(JSON.integer)) }
-    return .object(object)
+    return object
+  }
+
+  /// The same with its layers named one by one where PEFT has no keys for the plan's choice of blocks: it takes
+  /// `layers_to_transform` beside a list of names alone, and knows no last so many.
+  func naming(_ sites: some Sequence<String>) -> PEFTConfiguration {
+    switch (plan.layers, plan.targets) {
+    case (.all, _), (.indices, .names): return self
+    case (.indices, _), (.last, _):
+      var named = self
+      (named.plan.targets, named.plan.excluded, named.plan.layers) = (.names(sites.sorted()), nil, .all)
+      return named
+    }
   }
 
   private static func text(_ targets: GraftPlan.Targets) -> JSON {
@@ -140,10 +165,12 @@ public struct PEFTConfiguration: Sendable, Equatable {
     "peft_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "lora_bias",
     "use_rslora",
     "use_dora", "rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "bias", "modules_to_save",
-    "init_lora_weights", "layers_to_transform", "graft",
+    "init_lora_weights", "layers_to_transform", "graft", "poly_type", "n_tasks", "n_skills", "n_splits",
+    "init_weights",
   ]
 
-  private struct Reader {
+  /// The keys of a file, each read as what it must be.
+  struct Reader {
     let object: [String: JSON]
     let path: String
 

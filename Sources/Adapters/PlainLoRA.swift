@@ -28,6 +28,13 @@ public protocol TaskRouted: LoRAEquivalent {
   var tasks: Int { get }
 }
 
+extension AdapterSettings {
+  /// The number of the task of that name; a number stands for itself where no task has it for a name.
+  public func task(named name: String) -> Int? {
+    tasks.firstIndex(of: name) ?? Int(name).flatMap { tasks.indices.contains($0) ? $0 : nil }
+  }
+}
+
 extension Module {
   /// The same with plain LoRA in the place of every adapter that amounts to one; `context` names the task where the task
   /// matters.

@@ -63,9 +63,9 @@ public struct S2FT: Adapter {
     return Side(rawValue: chosen) ?? (readsUnits ? .input : .output)
   }
 
-  /// What the selection has to know about the layers' inputs.
+  /// What the selection has to know about the layers.
   public static func statistics(_ settings: AdapterSettings) throws -> Statistics {
-    try S2FTSelection(settings).score.needsActivations ? .magnitudes : []
+    try S2FTSelection(settings).score.statistics
   }
 
   /// The channels each site trains.

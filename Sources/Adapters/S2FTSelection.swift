@@ -25,9 +25,17 @@ public struct S2FTSelection: Sendable {
     case activation
     /// ‖W diag(√E[x²]) of the unit‖, Frobenius: what the unit contributes, were inputs uncorrelated.
     case weightActivation = "weight_activation"
+    /// ‖∂L/∂W of the unit‖, Frobenius: how steeply the loss of the calibration rows falls along it.
+    case gradient
 
-    /// Whether the layer's input must be measured.
-    var needsActivations: Bool { self == .activation || self == .weightActivation }
+    /// What must be measured.
+    var statistics: Statistics {
+      switch self {
+      case .random, .weight: []
+      case .activation, .weightActivation: .magnitudes
+      case .gradient: .gradient
+      }
+    }
   }
 
   /// The share of all units that learn; nil for as many as a LoRA of equal cost.
@@ -122,9 +130,16 @@ public struct S2FTSelection: Sendable {
         "selection activation ranks what a layer reads, and '\(site.name)' trains what it writes; choose weight_activation, weight or random, or side: in"
       )
     }
-    if score.needsActivations, site.statistics == nil {
+    let isMeasured = score == .gradient ? site.statistics?.gradient != nil : site.statistics != nil
+    guard score.statistics.isEmpty || isMeasured else {
       throw GraftError(
-        "selection \(score.rawValue) needs measurements of the input of '\(site.name)', and there are none")
+        "selection \(score.rawValue) needs measurements of '\(site.name)' on calibration data, and there are none")
+    }
+    if score == .gradient, let gradient = site.statistics?.gradient {
+      let squares = (side == .input ? gradient.inputs : gradient.outputs).values.map(Double.init)
+      return stride(from: 0, to: count, by: site.unit).map { first in
+        squares[first..<first + site.unit].reduce(0, +).squareRoot()
+      }
     }
     if score == .activation, let statistics = site.statistics {
       let magnitudes = statistics.meanMagnitude.values.map(Double.init)

@@ -8,6 +8,7 @@ import Networks
 ///     <layer>/rows                  the tokens measured, [1]
 ///     <layer>/mean_magnitude        [inputs], and so mean_square
 ///     <layer>/second_moment         [inputs, inputs], where it was measured
+///     <layer>/gradient_inputs       [inputs], and gradient_outputs [outputs], where they were measured
 public struct StatisticsFile: Sendable, Equatable {
   /// Where it is.
   public let path: String
@@ -25,10 +26,12 @@ public struct StatisticsFile: Sendable, Equatable {
     case stale(because: String)
   }
 
-  /// The measurements of `sites`, whose numbers of inputs `widths` give.
+  /// The measurements of `sites`, whose numbers of inputs `widths` give, and of outputs `heights`.
   ///
   /// - Throws: a ``FileError`` when there is a file, but not one this package wrote, or a damaged one.
-  public func read(_ wanted: Statistics, of sites: [String], widths: [String: Int]) throws -> Reading {
+  public func read(
+    _ wanted: Statistics, of sites: [String], widths: [String: Int], heights: [String: Int] = [:]
+  ) throws -> Reading {
     guard Folder.exists(path) else { return .stale(because: "it was not there") }
     let file = try HDF5Reader(path)
     guard try file.integer("format") == 1 else { return .stale(because: "it is of another version") }
@@ -42,6 +45,9 @@ public struct StatisticsFile: Sendable, Equatable {
       guard hasMoment || !wanted.contains(.secondMoment) else {
         return .stale(because: "it holds no second moments")
       }
+      guard file.has(site + "/gradient_inputs") || !wanted.contains(.gradient) else {
+        return .stale(because: "it holds no gradients")
+      }
       func numbers(_ name: String, _ shape: [Int]) throws -> Tensor {
         let tensor = Tensor(try file.read("\(site)/\(name)", shape: shape).values, shape: Shape(shape))
         guard tensor.isFinite else {
@@ -54,6 +60,11 @@ public struct StatisticsFile: Sendable, Equatable {
         secondMoment: wanted.contains(.secondMoment) ? try numbers("second_moment", [width, width]) : nil,
         meanMagnitude: try numbers("mean_magnitude", [width]), meanSquare: try numbers("mean_square", [width]),
         rows: Int(rows[0]))
+      if wanted.contains(.gradient) {
+        found[site]?.gradient = ChannelSquares(
+          inputs: try numbers("gradient_inputs", [width]),
+          outputs: try numbers("gradient_outputs", [heights[site] ?? 0]))
+      }
     }
     return .found(found)
   }
@@ -71,6 +82,10 @@ public struct StatisticsFile: Sendable, Equatable {
         try file.add(site + "/mean_square", measured.meanSquare.values, shape: [measured.meanSquare.count])
         if let moment = measured.secondMoment {
           try file.add(site + "/second_moment", moment.values, shape: moment.shape.dimensions)
+        }
+        if let gradient = measured.gradient {
+          try file.add(site + "/gradient_inputs", gradient.inputs.values, shape: [gradient.inputs.count])
+          try file.add(site + "/gradient_outputs", gradient.outputs.values, shape: [gradient.outputs.count])
         }
       }
     }

@@ -68,6 +68,8 @@ public struct Statistics: OptionSet, Sendable {
   public static let secondMoment = Statistics(rawValue: 1)
   /// The mean magnitude and the mean square of each input channel.
   public static let magnitudes = Statistics(rawValue: 2)
+  /// The square of the loss's gradient at the layer's matrix, a channel.
+  public static let gradient = Statistics(rawValue: 1 << 8)
 }
 
 /// Everything an adapter is given when it starts on one layer.
@@ -105,12 +107,25 @@ public struct SiteStatistics: Sendable {
   public var meanMagnitude: Tensor, meanSquare: Tensor
   /// The rows measured.
   public var rows: Int
+  /// See ``ChannelSquares``; nil where it was not asked for.
+  public var gradient: ChannelSquares?
 
   /// Statistics of `rows` rows.
   public init(secondMoment: Tensor? = nil, meanMagnitude: Tensor, meanSquare: Tensor, rows: Int) {
     (self.secondMoment, self.meanMagnitude) = (secondMoment, meanMagnitude)
     (self.meanSquare, self.rows) = (meanSquare, rows)
   }
+}
+
+/// Σ (∂L/∂W)² over the columns and over the rows of a layer's matrix.
+public struct ChannelSquares: Sendable, Equatable {
+  /// The sum a column, `[inputs]`.
+  public var inputs: Tensor
+  /// The sum a row, `[outputs]`.
+  public var outputs: Tensor
+
+  /// Squares of both sides.
+  public init(inputs: Tensor, outputs: Tensor) { (self.inputs, self.outputs) = (inputs, outputs) }
 }
 
 /// One layer as a family sees it that plans over many at once.

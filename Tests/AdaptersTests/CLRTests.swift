@@ -225,6 +225,7 @@ struct CLRTests {
     let norms = 4 * list.reduce(0) { $0 + $1.channels }
     #expect(norms == 2 * 53_120)
     if variant == .reduced { #expect(expected + norms == 140_800) }
+    if variant == .full { #expect(expected + norms == 345_280) }
   }
 
   @Test func `Only a convolution of one tap counts as one of size 1 × 1`() {

@@ -126,6 +126,7 @@ struct S2FTSelectionTests {
   @Test func `Statistics are asked for only where they are used`() throws {
     for (selection, needed) in [
       ("random", Statistics()), ("weight", []), ("activation", .magnitudes), ("weight_activation", .magnitudes),
+      ("gradient", .gradient),
     ] { #expect(try S2FT.statistics(settings(["selection": selection])) == needed) }
   }
 
@@ -133,7 +134,7 @@ struct S2FTSelectionTests {
     ("ratio", "0", "adapter.ratio '0' is not a share in (0, 1]"),
     ("ratio", "1.5", "adapter.ratio '1.5' is not a share in (0, 1]"),
     ("ratio", "nan", "adapter.ratio 'nan' is not a share in (0, 1]"),
-    ("selection", "best", "adapter.selection 'best' is not random, weight, activation, weight_activation"),
+    ("selection", "best", "adapter.selection 'best' is not random, weight, activation, weight_activation, gradient"),
     ("order", "largest", "adapter.order 'largest' is not of use to selection random; remove it"),
     ("quota", "even", "adapter.quota 'even' is not global or layer"),
     ("side", "left", "adapter.side 'left' is not auto, in or out"),
@@ -156,7 +157,8 @@ struct S2FTSelectionTests {
       try plan([site("a.o_proj", .zeros([4, 4]))], settings(["selection": "activation"]))
     }
     #expect(
-      missing?.description == "selection activation needs measurements of the input of 'a.o_proj', and there are none")
+      missing?.description
+        == "selection activation needs measurements of 'a.o_proj' on calibration data, and there are none")
     #expect(throws: GraftError.self) { try plan([site("a.o_proj", .zeros([4, 4]), unit: 3)], settings()) }
   }
 

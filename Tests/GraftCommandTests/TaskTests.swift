@@ -118,6 +118,44 @@ struct TaskTests {
     }
   }
 
+  @Test func `A Poly folder of PEFT serves each task, by name or by number, and becomes plain LoRA`() throws {
+    try scratch.copy("adapters/llama-untied/poly", as: "poly")
+    for task in ["0", "task1"] {
+      let apart = try logits(["model", "--adapter", "poly", "--task", task], "apart.safetensors")
+      let convert = try run(
+        "convert", "poly", "--to", "lora", "--base", "model", "--task", task, "--output", "lora", "--overwrite")
+      #expect(convert.code == 0 && convert.output.contains("6 layers, 6 exact"), "\(convert.errors)")
+      #expect(distance(try logits(["model", "--adapter", "lora"], "lora.safetensors"), apart) < 1e-5)
+      let merged = "merged-" + task
+      #expect(try run("merge", "model", "poly", "--task", task, "--output", merged).code == 0)
+      #expect(distance(try logits([merged], "merged.safetensors"), apart) < 1e-4)
+    }
+    let unknown = try run("logits", "model", "--adapter", "poly", "--task", "2", "--ids", "3", "--out", "x")
+    #expect(unknown.code == 2 && unknown.errors.contains("no such task; its tasks are task0, task1"))
+    #expect(try run("generate", "model", "--adapter", "poly", "--task", "1", "--prompt", "a").code == 0)
+  }
+
+  @Test func `A run's adapter is written as Poly by its recipe or by convert, with α in its factors`() throws {
+    try train("export.peft=exported")
+    let wanted = try ["ask", "tell"].map { try logits(["model", "--adapter", "run/adapter", "--task", $0], "own") }
+    let convert = try run("convert", "run/adapter", "--to", "poly", "--output", "poly")
+    #expect(convert.code == 0, "\(convert.errors)")
+    #expect(convert.output.contains("14 layers: 3 skills of rank 2 in 2 heads, for 2 tasks"))
+    #expect(try scratch.bytes("poly/adapter_model.safetensors") == scratch.bytes("exported/adapter_model.safetensors"))
+    #expect(String(decoding: try scratch.bytes("poly/adapter_config.json"), as: UTF8.self).contains("\"POLY\""))
+    for (task, wanted) in zip(["ask", "tell"], wanted) {
+      // α = 4 is a power of two.
+      #expect(distance(try logits(["model", "--adapter", "poly", "--task", task], "poly.safetensors"), wanted) == 0)
+    }
+    let twice = try run("convert", "run/adapter", "--to", "poly", "--output", "poly")
+    #expect(twice.code == 3 && twice.errors.contains("is there already"))
+    let stray = try run("convert", "run/adapter", "--to", "poly", "--task", "ask", "--output", "other")
+    #expect(stray.code == 2 && stray.errors.contains("belong to --to lora"))
+    let biases = try run("train", "recipe.yaml", "output_dir=more", "adapter.bias=all", "export.peft=x")
+    #expect(
+      biases.code == 2 && biases.errors.contains("PEFT's Poly, which has no place for biases"), "\(biases.errors)")
+  }
+
   @Test func `Hydra without biases folds and is exported as plain LoRA, and with biases is refused in time`() throws {
     let hydra = ["adapter.type=hydra", "~adapter.skills", "~adapter.heads"]
     let files = ["merge.output=merged.gguf", "export.gguf_lora=lora.gguf"]

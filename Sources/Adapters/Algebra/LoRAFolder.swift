@@ -99,7 +99,7 @@ public struct LoRAFolder: Sendable {
   ///
   /// - Throws: a ``FileError`` when a number is not finite, or a file cannot be written.
   public func write(to folder: String) throws {
-    var stored = configuration
+    var stored = configuration.naming(Array(layers.keys) + tables.keys)
     stored.plan.settings = settings
     let hasBias = stored.plan.settings.hasBias
     var tensors: [TensorToWrite] = []

@@ -24,7 +24,7 @@ public struct CombineJob: Sendable {
     let binding = try commonBinding(adapters.map(\.folder))
     let read = try adapters.map { (adapter: try LoRAFolder($0.folder), weight: $0.weight) }
     let (combined, report) = try combination.combined(read)
-    try AdapterOutput.write(combined, binding, to: output)
+    try AdapterOutput.write(binding, to: output, combined.write)
     return report
   }
 
@@ -73,10 +73,10 @@ enum AdapterOutput {
     return name
   }
 
-  /// Writes the three files of an adapter, or none.
-  static func write(_ adapter: LoRAFolder, _ binding: AdapterBinding?, to path: String) throws {
+  /// Writes the three files of an adapter, or none; `adapter` writes those that PEFT reads.
+  static func write(_ binding: AdapterBinding?, to path: String, _ adapter: (_ folder: String) throws -> Void) throws {
     try Folder.replace(path) { temporary in
-      try adapter.write(to: temporary)
+      try adapter(temporary)
       try binding?.write(to: temporary)
     }
   }

@@ -2,7 +2,7 @@ import Adapters
 import Files
 import Networks
 
-/// Turning an adapter of any family into plain LoRA, which every tool reads.
+/// Turning an adapter of any family into plain LoRA, which every tool reads, or one that routes by task into PEFT's Poly.
 public struct ConvertJob: Sendable {
   /// The largest rank of a layer; nil for the factors' own, or the adapter's.
   public var rank: Int?
@@ -28,8 +28,19 @@ public struct ConvertJob: Sendable {
     let plan = try PEFTConfiguration(json: try JSON.read(path), path: path).plan
     let context = try context(plan, path)
     let (adapter, report) = try converted(folder, plan, path, context)
-    try AdapterOutput.write(adapter, try AdapterBinding.read(folder), to: output)
+    try AdapterOutput.write(try AdapterBinding.read(folder), to: output, adapter.write)
     return report
+  }
+
+  /// Reads the routed adapter in `folder` and writes it in the form of PEFT's Poly, whole or not at all; its base is not
+  /// needed. Returns what was written.
+  ///
+  /// - Throws: a ``FileError`` when it is no routed adapter, or one that PEFT's Poly has no place for.
+  public func writePoly(_ folder: String, to output: String) throws -> PolyFolder {
+    let output = try AdapterOutput.checked(output, overwrites: overwrites)
+    let adapter = try PolyFolder(folder)
+    try AdapterOutput.write(try AdapterBinding.read(folder), to: output, adapter.write)
+    return adapter
   }
 
   private func converted(
@@ -49,7 +60,7 @@ public struct ConvertJob: Sendable {
 
   private func context(_ plan: GraftPlan, _ path: String) throws -> Context {
     guard let task else { return Context() }
-    guard let index = plan.settings.tasks.firstIndex(of: task) else {
+    guard let index = plan.settings.task(named: task) else {
       let known = plan.settings.tasks
       throw FileError(
         path, "knows no task '\(task)'\(known.isEmpty ? "" : "; expected one of \(known.joined(separator: ", "))")")
@@ -67,5 +78,15 @@ extension ConversionReport {
     let exact = layers.count(where: \.isExact)
     lines.append("\(layers.count) layers, \(exact) exact; relative error \(number(error)) in total")
     return lines.joined(separator: "\n")
+  }
+}
+
+extension PolyFolder {
+  /// What was written, in a line.
+  public var text: String {
+    let settings = configuration.plan.settings
+    let (skills, heads) = (settings.options["skills"] ?? "8", settings.options["heads"] ?? "1")
+    let inventory = "\(skills) skills of rank \(settings.rank) in \(heads) heads"
+    return "\(layerCount) layers: \(inventory), for \(settings.tasks.count) tasks"
   }
 }

@@ -33,7 +33,7 @@ extension LoadedModel {
       throw TaskError(
         description: "the adapter in \(folder) computes something else for each task; name one with --task: \(listed)")
     }
-    guard let index = names.firstIndex(of: task) else {
+    guard let index = configuration.plan.settings.task(named: task) else {
       throw TaskError(
         description: "--task \(task): the adapter in \(folder) knows no such task; its tasks are \(listed)")
     }

@@ -21,6 +21,12 @@ extension RunPlan {
           $0, "'\(plan.method)' folds for one task at a time",
           hint: "remove the key; when the run is done, graft merge or graft export with --task writes a task's model")
       }
+      if recipe.export?.peft != nil, recipe.adapter.bias != .none {
+        problems.append(
+          recipe.problem(
+            "export.peft", "'\(plan.method)' is exported as PEFT's Poly, which has no place for biases that learn",
+            hint: "set adapter.bias: none, or remove the key"))
+      }
       if recipe.data.taskField == nil {
         problems.append(
           recipe.problem(

@@ -36,25 +36,32 @@ struct RunCalibration: Sendable {
       return
     }
     let section = recipe.calibration ?? Recipe.Calibration()
-    let rows = try Self.rows(section, recipe, model, training, random)
+    let examples = try Self.rows(section, recipe, model, training, random), rows = examples.map(\.ids)
     let sites = try model.network.linearSites(of: plan)
-    var widths: [String: Int] = [:]
+    var widths: [String: Int] = [:], heights: [String: Int] = [:]
     var copy = model.network
-    copy.forEachLinear { widths[$0] = $1.base.inputs }
+    copy.forEachLinear { (widths[$0], heights[$0]) = ($1.base.inputs, $1.base.outputs) }
     let tokens = rows.reduce(0) { $0 + $1.count }
     try Self.check(recipe, sites, widths, wanted, rows: rows.count, tokens: tokens)
-    let digest = Fingerprint.text(rows.map { "\($0)" }.joined(separator: "\n"))
+    // A gradient depends on what the rows are to predict.
+    let read = wanted.contains(.gradient) ? examples.map { "\($0.ids)\($0.labels)" } : rows.map { "\($0)" }
+    let digest = Fingerprint.text(read.joined(separator: "\n"))
     var note = ""
     var found: [String: SiteStatistics]?
     let file = section.statistics.map { StatisticsFile($0.path, base: base, data: digest) }
     if let file {
-      switch try file.read(wanted, of: sites, widths: widths) {
+      switch try file.read(wanted, of: sites, widths: widths, heights: heights) {
       case .found(let statistics): (found, note) = (statistics, ", taken from \(displayed(file.path))")
       case .stale(let reason): note = ", measured anew and kept in \(displayed(file.path)): \(reason)"
       }
     }
     if found == nil {
-      let measured = try Calibration.measure(model.network, wanted, of: sites, on: rows)
+      var measured = try Calibration.measure(model.network, wanted, of: sites, on: rows)
+      if wanted.contains(.gradient) {
+        for (site, squares) in try Calibration.gradientSquares(model.network, of: sites, on: examples) {
+          measured[site]?.gradient = squares
+        }
+      }
       try file?.write(measured)
       found = measured
     }
@@ -65,7 +72,7 @@ struct RunCalibration: Sendable {
   /// The rows to read: those of the section's file, or the training rows; at most as many as it says, drawn by the seed.
   private static func rows(
     _ section: Recipe.Calibration, _ recipe: Recipe, _ model: LoadedModel, _ training: [Example], _ random: RandomKey
-  ) throws -> [[Int32]] {
+  ) throws -> [Example] {
     var examples = training
     if let path = section.data?.path {
       let reader = try ExampleReader(
@@ -74,7 +81,7 @@ struct RunCalibration: Sendable {
       examples = try reader.read(path).examples
     }
     let drawn = Set(random.permutation(examples.count).prefix(section.maxRows))
-    return examples.indices.filter(drawn.contains).map { examples[$0].ids }
+    return examples.indices.filter(drawn.contains).map { examples[$0] }
   }
 
   /// Refuses data that cannot tell a layer's inputs apart.

@@ -32,7 +32,10 @@ struct RunResults {
       paths.append(merge.output.path)
     }
     guard let export = recipe.export else { return (paths, report) }
-    if let path = export.peft?.path, let adapter {
+    if let path = export.peft?.path, let adapter, plan.configuration.plan.method == MHR.method {
+      try AdapterOutput.write(try AdapterBinding.read(adapter), to: path, try PolyFolder(adapter).write)
+      paths.append(path)
+    } else if let path = export.peft?.path, let adapter {
       try Folder.replace(path) { temporary in
         for name in Folder.names(in: adapter) {
           let file = try MappedFile(adapter + "/" + name)

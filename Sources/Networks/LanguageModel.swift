@@ -39,7 +39,7 @@ extension TokenBatch {
 }
 
 /// A network that predicts the next token.
-public protocol LanguageModel: Module {
+public protocol LanguageModel: BlockStack {
   /// The number of token ids it knows.
   var vocabularySize: Int { get }
   /// The longest sequence it was made for, in tokens.

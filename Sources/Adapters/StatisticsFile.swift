@@ -8,6 +8,7 @@ import Networks
 ///     <layer>/rows                  the tokens measured, [1]
 ///     <layer>/mean_magnitude        [inputs], and so mean_square
 ///     <layer>/second_moment         [inputs, inputs], where it was measured
+///     <layer>/largest_magnitude     [inputs], and samples [min(256, rows), inputs], where they were kept
 public struct StatisticsFile: Sendable, Equatable {
   /// Where it is.
   public let path: String
@@ -42,6 +43,9 @@ public struct StatisticsFile: Sendable, Equatable {
       guard hasMoment || !wanted.contains(.secondMoment) else {
         return .stale(because: "it holds no second moments")
       }
+      guard file.has(site + "/samples") || !wanted.contains(.samples) else {
+        return .stale(because: "it holds no samples")
+      }
       func numbers(_ name: String, _ shape: [Int]) throws -> Tensor {
         let tensor = Tensor(try file.read("\(site)/\(name)", shape: shape).values, shape: Shape(shape))
         guard tensor.isFinite else {
@@ -50,9 +54,13 @@ public struct StatisticsFile: Sendable, Equatable {
         return tensor
       }
       let rows: [Int64] = try file.read(site + "/rows", shape: [1]).values
+      guard rows[0] > 0 else { throw FileError(path, at: "dataset '\(site)/rows'", "holds no number above 0") }
+      let samples = wanted.contains(.samples) ? min(Calibration.sampleRows, Int(rows[0])) : nil
       found[site] = SiteStatistics(
         secondMoment: wanted.contains(.secondMoment) ? try numbers("second_moment", [width, width]) : nil,
         meanMagnitude: try numbers("mean_magnitude", [width]), meanSquare: try numbers("mean_square", [width]),
+        largestMagnitude: try samples.map { _ in try numbers("largest_magnitude", [width]) },
+        samples: try samples.map { try numbers("samples", [$0, width]) },
         rows: Int(rows[0]))
     }
     return .found(found)
@@ -71,6 +79,10 @@ public struct StatisticsFile: Sendable, Equatable {
         try file.add(site + "/mean_square", measured.meanSquare.values, shape: [measured.meanSquare.count])
         if let moment = measured.secondMoment {
           try file.add(site + "/second_moment", moment.values, shape: moment.shape.dimensions)
+        }
+        if let largest = measured.largestMagnitude, let samples = measured.samples {
+          try file.add(site + "/largest_magnitude", largest.values, shape: [largest.count])
+          try file.add(site + "/samples", samples.values, shape: samples.shape.dimensions)
         }
       }
     }

@@ -24,7 +24,7 @@ extension LanguageModel {
     }
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
-    if [LoRA.method, DoRA.method].contains(plan.method) { try checkSize(choice, plan.settings, limit) }
+    if [LoRA.method, DoRA.method, QLLM.method].contains(plan.method) { try checkSize(choice, plan.settings, limit) }
     let grafter = Grafter(plan.settings, random, statistics, originals)
     var settings = plan.settings
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
@@ -86,7 +86,10 @@ extension LanguageModel {
     copy.forEachLinear { name, layer in
       guard names.contains(name) else { return }
       let unit = units.first { name.hasSuffix($0.key) }?.value ?? 1
-      sites.append(Site(name: name, base: layer.base, statistics: grafter.statistics[name], unit: unit))
+      sites.append(
+        Site(
+          name: name, base: layer.base, statistics: grafter.statistics[name], unit: unit,
+          original: grafter.originals[name]))
     }
     return try A.plan(sites, grafter.settings, random: grafter.random)
   }
@@ -252,9 +255,6 @@ struct Choice {
   var learnsAll = false
   var matches: [(entry: String, count: Int)] = []
 }
-
-/// The first number in a dotted name: the block a layer belongs to.
-private func blockIndex(_ name: String) -> Int? { name.split(separator: ".").lazy.compactMap { Int($0) }.first }
 
 /// A parameter's name without its last part.
 private func moduleName(_ parameter: String) -> String {

@@ -2,7 +2,7 @@ import Autodiff
 import Networks
 import Synchronization
 
-/// Measuring what arrives at layers while a model reads: second moments, mean magnitudes, mean squares.
+/// Measuring what arrives at layers while a model reads: second moments, mean magnitudes, mean squares, samples.
 ///
 /// A layer is measured by an adapter that changes nothing and listens; the model with the listeners is thrown away.
 public enum Calibration {
@@ -10,6 +10,8 @@ public enum Calibration {
   public static let budget = 512 << 20
   /// Tokens read at once, if the longest sequence allows.
   private static let tokensAtOnce = 1024
+  /// Rows kept of each layer's input where samples are asked for: 1 kB an input channel.
+  public static let sampleRows = 256
 
   /// What `wanted` asks about the inputs of the layers `sites` of `model`, which carry no adapter yet.
   ///
@@ -26,21 +28,32 @@ public enum Calibration {
     var copy = model
     copy.forEachLinear { widths[$0] = $1.base.inputs }
     var found: [String: SiteStatistics] = [:]
+    let kept = wanted.contains(.samples) ? sampledRows(of: sequences.reduce(0) { $0 + $1.count }) : nil
     for group in groups(sites, widths, wanted, budget) {
-      try measure(model, wanted, of: group, on: batches(sequences), into: &found)
+      try measure(model, wanted, of: group, on: batches(sequences), keeping: kept, into: &found)
     }
     return found
   }
 
+  /// Which rows are kept of `count`: one drawn from each of ``sampleRows`` equal parts, or all where there are fewer.
+  static func sampledRows(of count: Int) -> [Int] {
+    guard count > sampleRows else { return Array(0..<count) }
+    var random = RandomKey(seed: 0)["calibration rows"].generator
+    return (0..<sampleRows).map { part in
+      let (start, end) = (part * count / sampleRows, (part + 1) * count / sampleRows)
+      return start + Int(random.uniform() * Double(end - start))
+    }
+  }
+
   private static func measure(
     _ model: any TextNetwork, _ wanted: Statistics, of sites: [String], on batches: [TokenBatch],
-    into found: inout [String: SiteStatistics]
+    keeping kept: [Int]?, into found: inout [String: SiteStatistics]
   ) throws {
     var listening = model
     var moments: [String: Moments] = [:]
     listening.forEachLinear { name, layer in
       guard sites.contains(name) else { return }
-      let sums = Moments(layer.base.inputs, products: wanted.contains(.secondMoment))
+      let sums = Moments(layer.base.inputs, products: wanted.contains(.secondMoment), keeping: kept)
       moments[name] = sums
       layer.adapter = Observer(sums)
     }
@@ -67,6 +80,7 @@ public enum Calibration {
     groups(sites, budget) { site in
       let width = widths[site] ?? 0
       return 8 * (wanted.contains(.secondMoment) ? width * width + 2 * width : 2 * width)
+        + (wanted.contains(.samples) ? 4 * width * (sampleRows + 1) : 0)
     }
   }
 
@@ -111,30 +125,43 @@ private final class Moments: Sendable {
   private struct Sums {
     var rows = 0
     var magnitudes: [Double], squares: [Double], products: [Double]
+    var largest: [Float], samples: [Float] = []
+    /// How many of the rows to keep have been seen.
+    var taken = 0
   }
 
   private let sums: Mutex<Sums>
   private let width: Int
+  private let kept: [Int]?
 
-  init(_ width: Int, products: Bool) {
-    self.width = width
+  /// Sums of rows of `width` numbers, of their products if asked for; `kept` are the rows to keep, rising.
+  init(_ width: Int, products: Bool, keeping kept: [Int]? = nil) {
+    (self.width, self.kept) = (width, kept)
     let zeros = [Double](repeating: 0, count: width)
     sums = Mutex(
       Sums(
         magnitudes: zeros, squares: zeros,
-        products: products ? [Double](repeating: 0, count: width * width) : []))
+        products: products ? [Double](repeating: 0, count: width * width) : [],
+        largest: [Float](repeating: 0, count: width)))
   }
 
   /// Adds rows, `[…, inputs]`.
   func add(_ x: Tensor) {
     let rows = x.shape.rows, x = x.detached.reshaped([rows, width])
     sums.withLock { sums in
+      let first = sums.rows
       sums.rows += rows
       x.withValues { values in
+        while let kept, sums.taken < kept.count, kept[sums.taken] < sums.rows {
+          let start = (kept[sums.taken] - first) * width
+          sums.samples += values[start..<start + width]
+          sums.taken += 1
+        }
         for row in 0..<rows {
           for column in 0..<width {
             let value = Double(values[row * width + column])
             sums.magnitudes[column] += abs(value)
+            sums.largest[column] = max(sums.largest[column], Float(abs(value)))
             sums.squares[column] += value * value
           }
         }
@@ -154,7 +181,9 @@ private final class Moments: Sendable {
       func mean(_ sums: [Double], _ shape: Shape) -> Tensor { Tensor(sums.map { Float($0 / count) }, shape: shape) }
       return SiteStatistics(
         secondMoment: sums.products.isEmpty ? nil : mean(sums.products, [width, width]),
-        meanMagnitude: mean(sums.magnitudes, [width]), meanSquare: mean(sums.squares, [width]), rows: sums.rows)
+        meanMagnitude: mean(sums.magnitudes, [width]), meanSquare: mean(sums.squares, [width]),
+        largestMagnitude: kept.map { _ in Tensor(sums.largest, shape: [width]) },
+        samples: kept.map { Tensor(sums.samples, shape: [$0.count, width]) }, rows: sums.rows)
     }
   }
 }

@@ -11,6 +11,7 @@ public enum Catalogue {
     CorDA.self,
     S2FT.self,
     INT21.self,
+    QLLM.self,
     Full.self,
     MoSA.self,
   ]

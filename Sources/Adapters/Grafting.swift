@@ -24,7 +24,9 @@ extension TextNetwork {
     }
     forEachParameter { $1.isTrainable = false }
     let choice = try choose(plan)
-    if [LoRA.method, DoRA.method, MHR.method].contains(plan.method) { try checkSize(choice, plan, limit) }
+    if [LoRA.method, DoRA.method, MHR.method, QLLM.method].contains(plan.method) {
+      try checkSize(choice, plan, limit)
+    }
     let grafter = Grafter(plan.settings, random, statistics, originals, head: headName)
     var settings = plan.settings
     if let family = Catalogue.linear.first(where: { $0.method == plan.method }) {
@@ -86,7 +88,10 @@ extension TextNetwork {
     copy.forEachLinear { name, layer in
       guard names.contains(name) else { return }
       let unit = units.first { name.hasSuffix($0.key) }?.value ?? 1
-      sites.append(Site(name: name, base: layer.base, statistics: grafter.statistics[name], unit: unit))
+      sites.append(
+        Site(
+          name: name, base: layer.base, statistics: grafter.statistics[name], unit: unit,
+          original: grafter.originals[name]))
     }
     return try A.plan(sites, grafter.settings, random: grafter.random)
   }
@@ -261,9 +266,6 @@ struct Choice {
   var learnsAll = false
   var matches: [(entry: String, count: Int)] = []
 }
-
-/// The first number in a dotted name: the block a layer belongs to.
-private func blockIndex(_ name: String) -> Int? { name.split(separator: ".").lazy.compactMap { Int($0) }.first }
 
 /// A parameter's name without its last part.
 private func moduleName(_ parameter: String) -> String {

@@ -9,6 +9,7 @@ import Networks
 ///     <layer>/mean_magnitude        [inputs], and so mean_square
 ///     <layer>/second_moment         [inputs, inputs], where it was measured
 ///     <layer>/gradient_inputs       [inputs], and gradient_outputs [outputs], where they were measured
+///     <layer>/largest_magnitude     [inputs], and samples [min(256, rows), inputs], where they were kept
 public struct StatisticsFile: Sendable, Equatable {
   /// Where it is.
   public let path: String
@@ -48,6 +49,9 @@ public struct StatisticsFile: Sendable, Equatable {
       guard file.has(site + "/gradient_inputs") || !wanted.contains(.gradient) else {
         return .stale(because: "it holds no gradients")
       }
+      guard file.has(site + "/samples") || !wanted.contains(.samples) else {
+        return .stale(because: "it holds no samples")
+      }
       func numbers(_ name: String, _ shape: [Int]) throws -> Tensor {
         let tensor = Tensor(try file.read("\(site)/\(name)", shape: shape).values, shape: Shape(shape))
         guard tensor.isFinite else {
@@ -56,9 +60,13 @@ public struct StatisticsFile: Sendable, Equatable {
         return tensor
       }
       let rows: [Int64] = try file.read(site + "/rows", shape: [1]).values
+      guard rows[0] > 0 else { throw FileError(path, at: "dataset '\(site)/rows'", "holds no number above 0") }
+      let samples = wanted.contains(.samples) ? min(Calibration.sampleRows, Int(rows[0])) : nil
       found[site] = SiteStatistics(
         secondMoment: wanted.contains(.secondMoment) ? try numbers("second_moment", [width, width]) : nil,
         meanMagnitude: try numbers("mean_magnitude", [width]), meanSquare: try numbers("mean_square", [width]),
+        largestMagnitude: try samples.map { _ in try numbers("largest_magnitude", [width]) },
+        samples: try samples.map { try numbers("samples", [$0, width]) },
         rows: Int(rows[0]))
       if wanted.contains(.gradient) {
         found[site]?.gradient = ChannelSquares(
@@ -86,6 +94,10 @@ public struct StatisticsFile: Sendable, Equatable {
         if let gradient = measured.gradient {
           try file.add(site + "/gradient_inputs", gradient.inputs.values, shape: [gradient.inputs.count])
           try file.add(site + "/gradient_outputs", gradient.outputs.values, shape: [gradient.outputs.count])
+        }
+        if let largest = measured.largestMagnitude, let samples = measured.samples {
+          try file.add(site + "/largest_magnitude", largest.values, shape: [largest.count])
+          try file.add(site + "/samples", samples.values, shape: samples.shape.dimensions)
         }
       }
     }

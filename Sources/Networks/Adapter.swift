@@ -70,6 +70,8 @@ public struct Statistics: OptionSet, Sendable {
   public static let magnitudes = Statistics(rawValue: 2)
   /// The square of the loss's gradient at the layer's matrix, a channel.
   public static let gradient = Statistics(rawValue: 1 << 8)
+  /// The largest magnitude of each input channel, and some of the rows themselves.
+  public static let samples = Statistics(rawValue: 4)
 }
 
 /// Everything an adapter is given when it starts on one layer.
@@ -80,7 +82,7 @@ public struct Setup: Sendable {
   public let random: RandomKey
   /// What was measured of the site's input when the family's ``Adapter/statistics`` asked for it.
   public var statistics: SiteStatistics?
-  /// The channels the family's ``Adapter/plan(_:_:random:)`` chose here.
+  /// The channels, or other whole numbers, the family's ``Adapter/plan(_:_:random:)`` chose here.
   public var channels: [Int]?
   /// The number of tasks, for families that keep something a task.
   public var tasks: Int
@@ -105,15 +107,22 @@ public struct SiteStatistics: Sendable {
   public var secondMoment: Tensor?
   /// The mean of |xⱼ| and of xⱼ² a channel, `[inputs]`.
   public var meanMagnitude: Tensor, meanSquare: Tensor
+  /// The largest |xⱼ| of a channel over all rows, `[inputs]`, and some of the rows, `[samples, inputs]`; nil where not
+  /// asked for.
+  public var largestMagnitude: Tensor?, samples: Tensor?
   /// The rows measured.
   public var rows: Int
   /// See ``ChannelSquares``; nil where it was not asked for.
   public var gradient: ChannelSquares?
 
   /// Statistics of `rows` rows.
-  public init(secondMoment: Tensor? = nil, meanMagnitude: Tensor, meanSquare: Tensor, rows: Int) {
+  public init(
+    secondMoment: Tensor? = nil, meanMagnitude: Tensor, meanSquare: Tensor, largestMagnitude: Tensor? = nil,
+    samples: Tensor? = nil, rows: Int
+  ) {
     (self.secondMoment, self.meanMagnitude) = (secondMoment, meanMagnitude)
     (self.meanSquare, self.rows) = (meanSquare, rows)
+    (self.largestMagnitude, self.samples) = (largestMagnitude, samples)
   }
 }
 
@@ -138,10 +147,14 @@ public struct Site<Base: FrozenLayer>: Sendable {
   public let statistics: SiteStatistics?
   /// Channels that belong together and are chosen or left together, such as a head's; 1 where each stands alone.
   public let unit: Int
+  /// The layer's matrix before this run rounded it; nil where it did not.
+  public let original: FrozenWeight?
 
   /// A site.
-  public init(name: String, base: Base, statistics: SiteStatistics? = nil, unit: Int = 1) {
-    (self.name, self.base, self.statistics, self.unit) = (name, base, statistics, unit)
+  public init(
+    name: String, base: Base, statistics: SiteStatistics? = nil, unit: Int = 1, original: FrozenWeight? = nil
+  ) {
+    (self.name, self.base, self.statistics, self.unit, self.original) = (name, base, statistics, unit, original)
   }
 }
 
@@ -167,7 +180,7 @@ public struct AdapterSettings: Sendable, Equatable {
   public var options: [String: String] = [:]
   /// The names of the tasks, for families that keep something a task.
   public var tasks: [String] = []
-  /// The channels that were chosen for each site; empty until a family's plan has chosen.
+  /// The channels, or other whole numbers, that were chosen for each site; empty until a family's plan has chosen.
   public var channels: [String: [Int]] = [:]
 
   /// The value of a family's own key, read by `convert`; `standard` where it was not given.
@@ -244,7 +257,8 @@ public protocol Adapter<Base>: Module {
   static var options: [String] { get }
   /// What `settings` choose for the layer named `site`.
   static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration
-  /// The channels each site trains, for families that choose them over all sites at once; nothing, for most.
+  /// The channels each site trains, or other whole numbers that shape what it computes, for families that choose them
+  /// before they start; nothing, for most. They are stored with the adapter's settings.
   static func plan(_ sites: [Site<Base>], _ settings: AdapterSettings, random: RandomKey) throws -> [String: [Int]]
 
   /// Starts an adapter on `base`. A method that moves part of the base into itself leaves the rest in `base`.

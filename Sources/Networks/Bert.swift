@@ -73,16 +73,27 @@ public struct Bert: Classifier {
   /// Names the classes of its head; nothing happens where these are not as many.
   public mutating func name(_ labels: [String]) { if labels.count == self.labels.count { self.labels = labels } }
 
-  /// What the last block says at each sequence's first token, `[sequences, width]`.
-  public func states(_ batch: TokenBatch, _ context: Context) -> Tensor {
-    let pattern = AttentionPattern(lengths: batch.lengths, isCausal: false)
+  /// The number of blocks.
+  public var blockCount: Int { layers.count }
+
+  /// The normalised sum of each token's word, place and segment, `[tokens, width]`.
+  public func embedded(_ batch: TokenBatch, _ context: Context) -> Tensor {
     let kinds = batch.segments.isEmpty ? [Int32](repeating: 0, count: batch.ids.count) : batch.segments
     let places = positions.value.gathered(batch.positions) + segments.value.gathered(kinds)
-    var h = norm(words(batch.ids, context) + places)
-    for layer in layers {
-      h = context.recomputes ? checkpointed([h]) { layer($0[0], context, pattern) } : layer(h, context, pattern)
+    return norm(words(batch.ids, context) + places)
+  }
+
+  /// The stream behind `blocks`.
+  public func hidden(_ h: Tensor, through blocks: Range<Int>, of batch: TokenBatch, _ context: Context) -> Tensor {
+    let pattern = AttentionPattern(lengths: batch.lengths, isCausal: false)
+    return layers[blocks].reduce(h) { h, layer in
+      context.recomputes ? checkpointed([h]) { layer($0[0], context, pattern) } : layer(h, context, pattern)
     }
-    return h.gathered(batch.starts)
+  }
+
+  /// What the last block says at each sequence's first token, `[sequences, width]`.
+  public func states(_ batch: TokenBatch, _ context: Context) -> Tensor {
+    hidden(batch, through: layers.count, context).gathered(batch.starts)
   }
 
   /// The classifier's product with the pooled states, `[sequences, labels]`; stops where there is no head.

@@ -73,14 +73,29 @@ public struct GPT2: LanguageModel {
 
   /// The final states, `[tokens, width]`.
   public func states(_ batch: TokenBatch, _ context: Context) -> Tensor {
+    norm(hidden(embedded(batch, context), through: 0..<layers.count, of: batch, context))
+  }
+
+  /// The number of decoder blocks.
+  public var blockCount: Int { layers.count }
+
+  /// The embeddings of the tokens and of their places.
+  public func embedded(_ batch: TokenBatch, _ context: Context) -> Tensor {
+    embedding(batch.ids, context) + positions.value.gathered(batch.positions)
+  }
+
+  /// The stream behind the named blocks.
+  public func hidden(
+    _ h: Tensor, through blocks: Range<Int>, of batch: TokenBatch, _ context: Context
+  ) -> Tensor {
     let pattern = AttentionPattern(lengths: batch.lengths, isCausal: true)
-    var h = embedding(batch.ids, context) + positions.value.gathered(batch.positions)
-    for layer in layers {
+    var h = h
+    for layer in layers[blocks] {
       h =
         context.recomputes
         ? checkpointed([h]) { layer($0[0], context, .batch(pattern)) } : layer(h, context, .batch(pattern))
     }
-    return norm(h)
+    return h
   }
 
   /// The final states of tokens that follow what `cache` has seen.

@@ -47,18 +47,32 @@ public struct Llama: LanguageModel {
 
   /// The final states, `[tokens, width]`.
   public func states(_ batch: TokenBatch, _ context: Context) -> Tensor {
+    let h = hidden(embedded(batch, context), through: 0..<layers.count, of: batch, context)
+    return rmsNorm(h, weight: norm.value, epsilon: configuration.epsilon)
+  }
+
+  /// The number of decoder blocks.
+  public var blockCount: Int { layers.count }
+
+  /// The embeddings of the tokens.
+  public func embedded(_ batch: TokenBatch, _ context: Context) -> Tensor { embedding(batch.ids, context) }
+
+  /// The stream behind the named blocks.
+  public func hidden(
+    _ h: Tensor, through blocks: Range<Int>, of batch: TokenBatch, _ context: Context
+  ) -> Tensor {
     let pattern = AttentionPattern(lengths: batch.lengths, isCausal: true, window: configuration.window)
     let positions = batch.positions
     let table = RotaryTable(frequencies: frequencies, positions: 0..<(batch.lengths.max() ?? 0))
-    var h = embedding(batch.ids, context)
-    for layer in layers {
+    var h = h
+    for layer in layers[blocks] {
       if context.recomputes {
         h = checkpointed([h]) { layer($0[0], table, positions, context, .batch(pattern)) }
       } else {
         h = layer(h, table, positions, context, .batch(pattern))
       }
     }
-    return rmsNorm(h, weight: norm.value, epsilon: configuration.epsilon)
+    return h
   }
 
   /// The final states of tokens that follow what `cache` has seen.

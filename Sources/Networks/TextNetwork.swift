@@ -36,7 +36,7 @@ public struct TokenBatch: Sendable {
 ///
 /// Between the two lie the *states*, the rows that the head reads. Training, merging and measuring know nothing else, so
 /// they are the same for a decoder and for an encoder.
-public protocol TextNetwork: Module {
+public protocol TextNetwork: BlockStack {
   /// The number of token ids it knows.
   var vocabularySize: Int { get }
   /// The longest sequence it was made for, in tokens.

@@ -13,11 +13,24 @@ public enum Objective: Sendable {
   /// −log p₁(label) + `weight` · ½ (KL(p₂ ‖ p₁) + KL(p₁ ‖ p₂)), the target side of each KL held fixed: two passes whose
   /// random draws differ are pulled together, as MoSA asks (and R-Drop before it).
   case consistency(weight: Double)
+  /// The squared distance of the model's hidden states from a teacher's, a few blocks at a time.
+  case blocks(BlockTuning)
 
-  /// Its sum over the scored positions of `batch`.
-  func lossSum(_ model: some TextNetwork, _ batch: TokenBatch, labels: [Int32], _ context: Context) -> Tensor {
+  /// The round of step `step`; nil where all that learns does so throughout.
+  public func round(of step: Int) -> BlockTuning.Round? {
+    if case .blocks(let tuning) = self { tuning.round(of: step) } else { nil }
+  }
+
+  /// Whether it is a mean over all tokens rather than over those that are supervised.
+  var countsAllTokens: Bool { if case .blocks = self { true } else { false } }
+
+  /// Its sum over the positions of `batch` that count, in step `step`.
+  func lossSum(
+    _ model: some TextNetwork, _ batch: TokenBatch, labels: [Int32], at step: Int = 0, _ context: Context
+  ) -> Tensor {
     switch self {
     case .crossEntropy: return model.lossSum(batch, labels: labels, context).sum
+    case .blocks(let tuning): return tuning.lossSum(model, batch, at: step, context)
     case .distillation(let teacher, let divergence, let crossEntropy):
       let scored = ScoredRows(model, batch, labels, context)
       let rows = model.states(batch, context).gathered(scored.rows)

@@ -16,6 +16,11 @@ public struct Schedule: Sendable, Equatable {
     (self.shape, self.warmup, self.total) = (shape, warmup, total)
   }
 
+  /// The same shape over the steps `part` of the run alone, its warm-up shortened in proportion.
+  func restarted(in part: Range<Int>) -> Schedule {
+    Schedule(shape, warmup: (warmup * part.count + total - 1) / max(1, total), total: part.count)
+  }
+
   /// The factor of the learning rate in step `step`, the first being 0; as transformers' schedules compute it.
   public func factor(_ step: Int) -> Double {
     if step < warmup { return Double(step) / Double(max(1, warmup)) }

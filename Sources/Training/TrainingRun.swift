@@ -29,7 +29,7 @@ public struct TrainingSettings: Sendable, Equatable {
 public struct StepReport: Sendable, Equatable {
   /// The step's number, the first being 1, and how much of the data had been seen after it, in epochs.
   public var step: Int, epoch: Double
-  /// Nats a supervised token.
+  /// Nats a supervised token; what objective `blocks` makes small, where that is the objective.
   public var loss: Double
   /// The learning rate, and the norm of all gradients before clipping.
   public var learningRate: Double, gradientNorm: Double
@@ -69,6 +69,8 @@ public struct TrainingRun: Sendable {
   public let tasks: [String]
   private let random: RandomKey
   private var skipped = 0
+  /// The optimiser at its start, with which each round of blocks begins.
+  private let fresh: any Optimizer
   private var order: (epoch: Int, indices: [Int])
 
   /// A run at its first step.
@@ -79,6 +81,7 @@ public struct TrainingRun: Sendable {
     require(!examples.isEmpty, "a run needs at least one example")
     (self.model, self.optimizer, self.settings, self.examples) = (model, optimizer, settings, examples)
     tasks = Set(examples.compactMap(\.task)).sorted()
+    fresh = optimizer
     random = RandomKey(seed: seed)
     order = (-1, [])
   }
@@ -101,25 +104,30 @@ public struct TrainingRun: Sendable {
   /// - Throws: a ``TrainingError`` when the loss or a gradient is not finite and no more steps may be skipped.
   public mutating func next() throws -> StepReport? {
     guard step < totalSteps else { return nil }
-    let batches = takeBatches(of: step)
+    let batches = takeBatches(of: step), round = objective.round(of: step)
+    if let round, round.steps.lowerBound == step { optimizer = fresh }
     // All micro-batches together are normalised by their supervised tokens, as one large batch would be.
     let supervised = batches.reduce(0) { $0 + $1.supervised }
     let tokens = batches.reduce(0) { $0 + $1.batch.ids.count }
+    let counted = objective.countsAllTokens ? tokens : supervised
     var loss = 0.0
     var gradients: [Tensor] = []
     for (index, piece) in batches.enumerated() {
       var context = Context(random: random["step"][step][index], recomputes: settings.recomputes)
       context.taskRows = piece.taskRows
-      let (value, shares) = gradientsOfMean(piece, over: supervised, context)
+      let (value, shares) = gradientsOfMean(piece, over: counted, at: step, context)
       loss += Double(value)
       gradients = gradients.isEmpty ? shares : zip(gradients, shares).map { $0 + $1 }
     }
     let norm = globalNorm(gradients)
-    let rate = settings.learningRate * settings.schedule.factor(step)
+    let factor =
+      round.map { settings.schedule.restarted(in: $0.steps).factor(step - $0.steps.lowerBound) }
+      ?? settings.schedule.factor(step)
+    let rate = settings.learningRate * factor
     let isFinite = loss.isFinite && norm.isFinite
     if isFinite {
       skipped = 0
-      try update(gradients, norm: norm, rate: rate)
+      try update(gradients, norm: norm, rate: rate, round)
     } else {
       skipped += 1
       guard skipped <= settings.skippableSteps else {
@@ -141,31 +149,39 @@ public struct TrainingRun: Sendable {
     let piece = MicroBatch(examples, tasks: tasks)
     var context = Context(random: random["rehearsal"], recomputes: settings.recomputes)
     context.taskRows = piece.taskRows
-    _ = gradientsOfMean(piece, over: max(1, piece.supervised), context)
+    var step = step
+    if case .blocks(let tuning) = objective { step = tuning.typicalStep }
+    _ = gradientsOfMean(piece, over: max(1, piece.supervised), at: step, context)
   }
 
-  private mutating func update(_ gradients: [Tensor], norm: Double, rate: Double) throws {
+  private mutating func update(
+    _ gradients: [Tensor], norm: Double, rate: Double, _ round: BlockTuning.Round?
+  ) throws {
     var gradients = gradients
     if settings.maxGradientNorm > 0, norm > settings.maxGradientNorm {
       let factor = Float(settings.maxGradientNorm / (norm + 1e-6))
       gradients = gradients.map { factor * $0 }
     }
     let rates = settings.roleRates
-    var updated = optimizer.step(model.trainableParameters, gradients: gradients) { rate * (rates[$0] ?? 1) }[...]
+    let learning = model.trainableParameters.filter { round?.moves($0.name) ?? true }
+    var updated = optimizer.step(learning, gradients: gradients) { rate * (rates[$0] ?? 1) }[...]
     guard updated.allSatisfy(\.isFinite) else {
       throw TrainingError(
         "step \(step + 1): the update made parameters that are not finite; lower learning_rate or weight_decay, or raise epsilon"
       )
     }
-    model.forEachParameter { _, parameter in
-      if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
+    model.forEachParameter { name, parameter in
+      guard parameter.isTrainable, round?.moves(name) ?? true, let value = updated.popFirst() else { return }
+      parameter.value = value
     }
   }
 
-  private func gradientsOfMean(_ piece: MicroBatch, over supervised: Int, _ context: Context) -> (Float, [Tensor]) {
+  private func gradientsOfMean(
+    _ piece: MicroBatch, over count: Int, at step: Int, _ context: Context
+  ) -> (Float, [Tensor]) {
     func open(_ model: some TextNetwork) -> (Float, [Tensor]) {
-      let (value, gradients) = valueAndGradients(of: model) { model in
-        (1 / Float(supervised)) * objective.lossSum(model, piece.batch, labels: piece.labels, context)
+      let (value, gradients) = valueAndGradients(of: model.limited(to: objective.round(of: step))) { model in
+        (1 / Float(count)) * objective.lossSum(model, piece.batch, labels: piece.labels, at: step, context)
       }
       return (value, gradients)
     }

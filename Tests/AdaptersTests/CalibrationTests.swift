@@ -76,7 +76,39 @@ struct CalibrationTests {
     #expect(groups(4480) == [["a", "b"], ["c"], ["d"]])
     #expect(groups(4760) == [["a", "b", "c"], ["d"]])
     #expect(groups(0) == [["a"], ["b"], ["c"], ["d"]])
+    // 4 bytes for each of 257 numbers a channel beside the 16 of sums: 10440, 20880, 5220, 104400.
+    #expect(
+      Calibration.groups(["a", "b", "c", "d"], widths, .samples, 31_320) == [["a", "b"], ["c"], ["d"]])
     #expect(Calibration.groups(["a", "b", "c", "d"], widths, .magnitudes, 2160) == [["a", "b", "c", "d"]])
+  }
+
+  @Test func `Samples are rows that reached the layer, one of each equal part of the text`() throws {
+    let model = try model(), sites = try sites(model), first = "model.layers.0.self_attn.q_proj"
+    let ids = sequences.flatMap(\.self), rows = Calibration.sampledRows(of: ids.count)
+    #expect(rows.count == 256 && zip(rows, rows.dropFirst()).allSatisfy(<) && ids.count > 1024)
+    for (part, row) in rows.enumerated() {
+      #expect((part * ids.count / 256..<(part + 1) * ids.count / 256).contains(row))
+    }
+    #expect(Calibration.sampledRows(of: 9) == Array(0..<9))
+    let found = try Calibration.measure(model, .samples, of: sites, on: sequences)
+    let samples = try #require(found[first]?.samples), largest = try #require(found[first]?.largestMagnitude)
+    #expect(samples.shape == [256, 64] && largest.shape == [64] && found[first]?.secondMoment == nil)
+    // The first layer reads a norm of each token's embedding alone.
+    for (index, row) in rows.enumerated() where index % 40 == 0 {
+      let alone = try Calibration.measure(model, .samples, of: [first], on: [[ids[row]]])
+      let single = try #require(alone[first]?.samples), kept = samples.rows(index..<index + 1)
+      #expect(distance(single, kept) < 1e-6)
+    }
+    let every = try Calibration.measure(model, .samples, of: [first], on: [Array(ids.prefix(200))])
+    let all = try #require(every[first]?.samples)
+    #expect(all.shape == [200, 64])
+    let tops = (0..<64).map { column in (0..<200).map { abs(all.values[$0 * 64 + column]) }.max() ?? 0 }
+    #expect(every[first]?.largestMagnitude?.values == tops)
+    let small = try Calibration.measure(model, .samples, of: sites, on: sequences, budget: 100_000)
+    for site in sites {
+      #expect(found[site]?.samples == small[site]?.samples)
+      #expect(found[site]?.largestMagnitude == small[site]?.largestMagnitude)
+    }
   }
 
   @Test func `Nothing asked is nothing measured, and a layer no token reaches is named`() throws {
@@ -124,6 +156,17 @@ struct CalibrationTests {
     #expect(try reading(file, Array(sites.prefix(2)), .magnitudes) == "found 2")
     try file.write(try Calibration.measure(model, .magnitudes, of: sites, on: sequences))
     #expect(try reading(file, sites) == "it holds no second moments")
+    #expect(try reading(file, sites, .samples) == "it holds no samples")
+    let sampled = try Calibration.measure(model, .samples, of: sites, on: sequences)
+    try file.write(sampled)
+    guard case .found(let kept) = try file.read(.samples, of: sites, widths: widths) else {
+      Issue.record("not found")
+      return
+    }
+    for site in sites {
+      #expect(kept[site]?.samples == sampled[site]?.samples)
+      #expect(kept[site]?.largestMagnitude == sampled[site]?.largestMagnitude)
+    }
     // A file that someone else keeps there is left alone.
     try Data("rows: 3\n".utf8).write(to: URL(fileURLWithPath: path))
     #expect(throws: FileError.self) { try reading(file, sites) }

@@ -111,6 +111,13 @@ let specimens: [Specimen] = [
     },
     moreTargets: .names(["o_proj", "down_proj", "q_proj"]), parameters: { $0.inputs / 2 * $0.outputs },
     startsByChance: false),
+  // The fresh adapter rounds inputs: what it changes is what 2⁸ or 2⁴ numbers a token cannot tell apart.
+  Specimen(
+    name: "qllm, no rounding", plan: plan("qllm") { $0.options = ["activation_bits": "16"] },
+    parameters: { 4 * ($0.inputs + $0.outputs) }),
+  rounding("qllm, 8 bits", ["activation_bits": "8", "reassembly_ratio": "0"], start: 0.02),
+  rounding("qllm, 8 bits reassembled", [:], start: 0.05),
+  rounding("qllm, 4 bits reassembled", ["activation_bits": "4", "reassembly_metric": "code"], start: 0.7),
   Specimen(name: "int2.1", plan: plan("int2.1"), parameters: { 4 * ($0.inputs + $0.outputs) }, storedTolerance: 1e-6),
   Specimen(name: "hydra", plan: plan("hydra")) {
     4 * ($0.inputs + $0.outputs) + 4 * 2 * $0.outputs + 4 + 4 + 2 * $0.outputs
@@ -149,6 +156,17 @@ private func moving(
   Specimen(
     name: name, plan: plan(method, change), parameters: { 4 * ($0.inputs + $0.outputs) }, startTolerance: 1e-5,
     startsByChance: false, movesBase: true, storedTolerance: 1e-4)
+}
+
+/// QLLM with its inputs rounded, so that a fresh adapter changes up to a share `start` of the largest logit.
+private func rounding(_ name: String, _ options: [String: String], start: Float) -> Specimen {
+  Specimen(
+    name: name, plan: plan("qllm") { $0.options = options }, parameters: { 4 * ($0.inputs + $0.outputs) },
+    startTolerance: start,
+    merging: .never(
+      because:
+        "it rounds its layers' inputs to \(options["activation_bits"] ?? "8") bits, which no matrix does; train with activation_bits: 16 for a correction that folds"
+    ))
 }
 
 /// A bottleneck of width 4 around the feed-forward branches, with `norm` numbers in a norm of its own.
@@ -216,9 +234,11 @@ extension Specimen {
       let rows = 2 * layer.base.inputs
       let x = Tensor.normal([rows, layer.base.inputs], from: RandomKey(seed: 3)[name]), share = 1 / Float(rows)
       let magnitudes = Tensor(x.values.map(abs), shape: x.shape)
+      // Among the samples, one channel of huge range.
+      let wide = Tensor((0..<layer.base.inputs).map { $0 == 3 ? 30 : 1 }, shape: [layer.base.inputs])
       found[name] = SiteStatistics(
         secondMoment: share * matmul(x, x, transposingA: true), meanMagnitude: share * magnitudes.transposed.rowSums,
-        meanSquare: share * (x * x).transposed.rowSums, rows: rows)
+        meanSquare: share * (x * x).transposed.rowSums, largestMagnitude: 4 * wide, samples: x * wide, rows: rows)
     }
     return found
   }

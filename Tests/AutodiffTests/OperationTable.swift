@@ -234,4 +234,10 @@ let routes: [Specimen] = [(1, 1, 1, [1]), (3, 5, 2, [2, 0, 3, 1]), (70, 40, 8, [
   ) { routedLowRank($0[0], a: $0[1], b: $0[2], scale: 0.5, runs: runs) }
 }
 
-let everyOperation = unary + binary + rearrangements + products + rowwise + routes + attentions + rotaries + images
+let averages: [Specimen] = [([1, 3], [[0, 2]]), ([5, 17], [[1, 0, 16], [4, 7]]), ([90, 400], [[3, 399, 8, 4]])].map {
+  (shape: Shape, groups: [[Int]]) in
+  Specimen("averagingChannels", [numbers(shape)]) { $0[0].averagingChannels(groups) }
+}
+
+let everyOperation =
+  averages + unary + binary + rearrangements + products + rowwise + routes + attentions + rotaries + images

@@ -10,16 +10,19 @@ struct ResumeTests {
   init() throws { scratch = try Scratch(learning: Scratch.rowsOfAllLengths) }
 
   /// A recipe in which everything random is in use: dropout, shuffling, a fraction of an epoch.
-  private func write(_ name: String, optimizer: String = "adamw") throws {
+  private func write(
+    _ name: String, optimizer: String = "adamw", adapter: String = "type: lora", more: String = ""
+  ) throws {
     try scratch.write(
       """
       output_dir: \(name)
       model: { path: model }
-      adapter: { type: lora, rank: 4, alpha: 8, dropout: 0.1 }
+      adapter: { \(adapter), rank: 4, alpha: 8, dropout: 0.1 }
       data: { train: train.jsonl, eval: eval.jsonl }
       train: { max_steps: \(steps), batch_size: 3, gradient_accumulation_steps: 2, optimizer: \(optimizer) }
       eval: { every_steps: 150 }
       save: { every_steps: 25 }
+      \(more)
       """, to: name + ".yaml")
   }
 
@@ -38,9 +41,17 @@ struct ResumeTests {
     }
   }
 
-  @Test func `A run killed at ten random moments ends with the bytes of one never stopped`() throws {
-    try write("whole")
-    try write("killed")
+  @Test(
+    arguments: [
+      ("type: lora", ""),
+      // Six hundred steps a round, so that kills fall into either and saves upon the border.
+      ("type: qllm, activation_bits: 4", "objective: { type: blocks, blocks: 1 }"),
+    ])
+  func `A run killed at ten random moments ends with the bytes of one never stopped`(
+    _ adapter: String, _ more: String
+  ) throws {
+    try write("whole", adapter: adapter, more: more)
+    try write("killed", adapter: adapter, more: more)
     #expect(try Command.run(["train", "whole.yaml"], in: scratch.path).code == 0)
     var kills = 0, delays: [UInt32] = []
     while kills < 10 {
@@ -59,7 +70,7 @@ struct ResumeTests {
     }
     let last = try Command.run(["resume", "killed", "--threads", "1"], in: scratch.path)
     #expect(last.code == 0, "\(last.errors)")
-    #expect(try adapter("killed") == adapter("whole"), "after kills at \(delays) µs")
+    #expect(try self.adapter("killed") == self.adapter("whole"), "after kills at \(delays) µs")
     #expect(try losses("killed") == losses("whole"))
     let names = try FileManager.default.subpathsOfDirectory(atPath: scratch.path + "/killed")
     #expect(!names.contains { $0.contains(".partial-") })

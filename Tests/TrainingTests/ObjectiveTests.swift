@@ -135,9 +135,11 @@ private struct TwoFaced: LanguageModel {
     (here, there) = (Parameter(Tensor(p.map(logf), shape: [1, 3])), Parameter(Tensor(q.map(logf), shape: [1, 3])))
   }
 
-  let vocabularySize = 3, contextLength = 8, tiesHead = false
+  let vocabularySize = 3, contextLength = 8, tiesHead = false, blockCount = 0
   var frozenHead: FrozenWeight? { nil }
-  func states(_ batch: TokenBatch, _ context: Context) -> Tensor { .zeros([batch.ids.count, 1]) }
+  func embedded(_ batch: TokenBatch, _ context: Context) -> Tensor { .zeros([batch.ids.count, 1]) }
+  func hidden(_ h: Tensor, through blocks: Range<Int>, of batch: TokenBatch, _ context: Context) -> Tensor { h }
+  func states(_ batch: TokenBatch, _ context: Context) -> Tensor { embedded(batch, context) }
   func states(_ ids: [Int32], cache: KeyValueCache) -> Tensor { .zeros([ids.count, 1]) }
   func makeCache() -> KeyValueCache { KeyValueCache(layers: 0, width: 1) }
   func logits(_ states: Tensor, _ context: Context) -> Tensor {

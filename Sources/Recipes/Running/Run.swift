@@ -130,6 +130,7 @@ public final class Run {
     if let signal = Interruption.signal { return signal }
     let first = training.step
     while training.step < training.totalSteps {
+      sayRound()
       let begun = secondsNow()
       guard let step = try training.next() else { break }
       let seconds = secondsNow() - begun
@@ -161,6 +162,16 @@ public final class Run {
       if let signal = Interruption.signal { return isLast ? nil : signal }
     }
     return nil
+  }
+
+  /// Says which blocks learn from here on, where they learn in rounds and the next step is the first of one.
+  private func sayRound() {
+    guard let round = training.objective.round(of: training.step), round.steps.lowerBound == training.step else {
+      return
+    }
+    say(
+      "round \(round.index + 1): blocks \(round.blocks.lowerBound) to \(round.blocks.upperBound - 1), \(round.steps.count) steps"
+    )
   }
 
   private func checkMemory() throws {

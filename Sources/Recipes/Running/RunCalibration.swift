@@ -7,7 +7,7 @@ import Text
 /// What a family wants to know of the layers before it starts: measured, or taken from where it was kept.
 struct RunCalibration: Sendable {
   /// By layer; empty where the family asks nothing.
-  let statistics: [String: SiteStatistics]
+  private(set) var statistics: [String: SiteStatistics]
   /// The digest of the tokens read; nil where nothing was asked.
   let digest: String?
   /// The line of the header.
@@ -15,6 +15,13 @@ struct RunCalibration: Sendable {
 
   /// Where nothing is to be measured.
   static let none = RunCalibration()
+
+  /// What is left to tell once the adapters have started: the measurements themselves are let go.
+  var spent: RunCalibration {
+    var copy = self
+    copy.statistics = [:]
+    return copy
+  }
 
   private init() { (statistics, digest, line) = ([:], nil, nil) }
 

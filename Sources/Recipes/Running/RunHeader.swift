@@ -33,10 +33,16 @@ struct RunHeader {
     lines.append(
       "training  \(settings.schedule.total) steps of \(window) examples (\(settings.batchSize) × \(settings.accumulation)), \(number(Double(settings.schedule.total) / Double(training.stepsPerEpoch))) epochs, \(recipe.train.optimizer.rawValue), learning rate \(number(settings.learningRate)) \(settings.schedule.shape.rawValue), warm-up \(settings.schedule.warmup) steps"
     )
+    let teacher = recipe.objective.teacher.map { displayed($0.path) } ?? "the base as it lies on disk"
     if case .distillation(_, let divergence, let crossEntropy) = plan.objective {
-      let teacher = recipe.objective.teacher.map { displayed($0.path) } ?? "the base as it lies on disk"
       lines.append(
         "objective \(number(divergence)) · KL(teacher ‖ model) + \(number(crossEntropy)) · cross-entropy, nats a token; teacher \(teacher)"
+      )
+    }
+    if case .blocks(let tuning) = plan.objective {
+      let largest = tuning.rounds.map(\.count).max() ?? 0
+      lines.append(
+        "objective squared distance of hidden states from the teacher's, in \(tuning.rounds.count) rounds of up to \(largest) blocks; teacher \(teacher)"
       )
     }
     lines.append(

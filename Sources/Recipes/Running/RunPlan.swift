@@ -78,7 +78,7 @@ public struct RunPlan: Sendable {
             graftPlan.settings, on: configuration.plan, random: random["adapter"])
         }
         let plan = configuration.plan
-        calibration = RunCalibration.none
+        calibration = .none
         report = GraftReport(sites: model.adapterSites, matches: [("as in \(folder)", model.adapterSites.count)])
         guard plan.method == recipe.adapter.type else {
           throw FileError(folder, "holds an adapter of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'")
@@ -87,14 +87,15 @@ public struct RunPlan: Sendable {
           configuration.plan = try model.network.reroute(plan, to: graftPlan.settings, random: random["adapter"])
         }
       } else {
-        calibration = try RunCalibration(
+        let measured = try RunCalibration(
           recipe, model, graftPlan, training: data.train,
           base: Self.digest(baseDigest, recipe), random: random["calibration"])
         // Each number has a gradient, and the optimiser keeps two more of it.
         report = try model.network.graft(
-          configuration.plan, random: random["adapter"], statistics: calibration.statistics,
+          configuration.plan, random: random["adapter"], statistics: measured.statistics,
           originals: Self.packing(recipe) == nil ? [:] : unrounded.linearWeights, atMost: recipe.memoryLimit / 16)
         configuration.plan.settings.channels = report.channels
+        calibration = measured.spent
       }
     } catch let error as AdapterOptionError {
       throw RecipeError([recipe.problem("adapter.\(error.key)", error.description)], path: recipe.origin)
@@ -113,8 +114,9 @@ public struct RunPlan: Sendable {
     }
     self.model = model
     self.configuration = configuration
-    (objective, teacherDigest) = try Self.objective(recipe, configuration.plan, model, base: unrounded)
     settings = try Self.settings(recipe, examples: data.train.count)
+    (objective, teacherDigest) = try Self.objective(
+      recipe, configuration.plan, model, base: unrounded, steps: settings.schedule.total)
     // Read after training only; what is wrong with it is better known before.
     if let prompts = recipe.merge?.verify.prompts?.path { _ = try ProbeText.sequences(prompts, for: model) }
   }
@@ -150,6 +152,13 @@ public struct RunPlan: Sendable {
           "data.packing", "'packing: true' is not needed here: examples of a batch are laid end to end without padding",
           hint: "remove the key"))
     }
+    if recipe.objective.type == .blocks, recipe.train.earlyStopping != nil {
+      problems.append(
+        recipe.problem(
+          "train.early_stopping",
+          "objective blocks ends each round by its steps: stopped early, later blocks would never learn",
+          hint: "remove the section; save.keep_best keeps the best evaluation"))
+    }
     if recipe.adapter.type == Full.method {
       if recipe.merge == nil && recipe.export?.gguf == nil {
         problems.append(
@@ -164,8 +173,9 @@ public struct RunPlan: Sendable {
       }
     }
     problems += foldingProblems(recipe)
+    // What is wrong with the settings themselves, grafting tells better.
     if recipe.calibration != nil,
-      try RunCalibration.wanted(recipe.adapter.type, graftPlan(recipe.adapter).settings).isEmpty
+      let wanted = try? RunCalibration.wanted(recipe.adapter.type, graftPlan(recipe.adapter).settings), wanted.isEmpty
     {
       problems.append(
         recipe.problem(

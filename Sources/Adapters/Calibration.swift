@@ -21,16 +21,16 @@ public enum Calibration {
   /// - Throws: a ``GraftError`` when a layer sees no token or sees numbers that are not finite.
   public static func measure(
     _ model: any TextNetwork, _ wanted: Statistics, of sites: [String], on sequences: [[Int32]],
-    budget: Int = Calibration.budget
+    segments: [[Int32]] = [], budget: Int = Calibration.budget
   ) throws -> [String: SiteStatistics] {
     guard !wanted.isEmpty else { return [:] }
     var widths: [String: Int] = [:]
     var copy = model
     copy.forEachLinear { widths[$0] = $1.base.inputs }
     var found: [String: SiteStatistics] = [:]
-    let kept = wanted.contains(.samples) ? sampledRows(of: sequences.reduce(0) { $0 + $1.count }) : nil
+    let batches = batches(sequences, segments)
     for group in groups(sites, widths, wanted, budget) {
-      try measure(model, wanted, of: group, on: batches(sequences), keeping: kept, into: &found)
+      try measure(model, wanted, of: group, on: batches, into: &found)
     }
     return found
   }
@@ -47,13 +47,19 @@ public enum Calibration {
 
   private static func measure(
     _ model: any TextNetwork, _ wanted: Statistics, of sites: [String], on batches: [TokenBatch],
-    keeping kept: [Int]?, into found: inout [String: SiteStatistics]
+    into found: inout [String: SiteStatistics]
   ) throws {
+    let tokens = sampledRows(of: batches.reduce(0) { $0 + $1.ids.count })
+    let sequences = sampledRows(of: batches.reduce(0) { $0 + $1.lengths.count })
     var listening = model
     var moments: [String: Moments] = [:]
     listening.forEachLinear { name, layer in
       guard sites.contains(name) else { return }
-      let sums = Moments(layer.base.inputs, products: wanted.contains(.secondMoment), keeping: kept)
+      // A classifier's head, which lies in no block, reads one row a sequence.
+      let kept = model is any Classifier && blockIndex(name) == nil ? sequences : tokens
+      let sums = Moments(
+        layer.base.inputs, products: wanted.contains(.secondMoment),
+        keeping: wanted.contains(.samples) ? kept : nil)
       moments[name] = sums
       layer.adapter = Observer(sums)
     }
@@ -99,17 +105,20 @@ public enum Calibration {
     return groups
   }
 
-  static func batches(_ sequences: [[Int32]]) -> [TokenBatch] {
-    var batches: [[[Int32]]] = [], room = 0
-    for sequence in sequences where !sequence.isEmpty {
-      if batches.isEmpty || sequence.count > room {
-        batches.append([])
+  /// Sequences, and the segments of their tokens where there are any, in batches; empty ones are left out.
+  static func batches(_ sequences: [[Int32]], _ segments: [[Int32]] = []) -> [TokenBatch] {
+    var groups: [[Int]] = [], room = 0
+    for index in sequences.indices where !sequences[index].isEmpty {
+      if groups.isEmpty || sequences[index].count > room {
+        groups.append([])
         room = tokensAtOnce
       }
-      batches[batches.count - 1].append(sequence)
-      room -= sequence.count
+      groups[groups.count - 1].append(index)
+      room -= sequences[index].count
     }
-    return batches.map { TokenBatch($0) }
+    return groups.map { group in
+      TokenBatch(group.map { sequences[$0] }, segments: segments.isEmpty ? [] : group.map { segments[$0] })
+    }
   }
 }
 

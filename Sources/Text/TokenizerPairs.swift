@@ -7,7 +7,8 @@ extension Tokenizer {
   ///     // segments    0   0 0   0   1   1
   ///
   /// What is longer than `limit` is cut at the end of the longer text, or at its start if `cutsStart`, until it fits
-  /// (`longest_first` of `tokenizers`): a text shorter than half of the room stays whole, and of two longer ones each gets half, the longer the odd token.
+  /// (`longest_first` of `tokenizers`): a text shorter than half of the room stays whole, and of two longer ones each
+  /// gets half, the longer the odd token.
   /// Special tokens count but are never cut, so a limit below ``specialTokenCount(pair:)`` gives those alone.
   public func encode(
     _ first: String, pair second: String?, limit: Int? = nil, cutsStart: Bool = false

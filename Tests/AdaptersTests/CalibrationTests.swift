@@ -171,4 +171,19 @@ struct CalibrationTests {
     try Data("rows: 3\n".utf8).write(to: URL(fileURLWithPath: path))
     #expect(throws: FileError.self) { try reading(file, sites) }
   }
+
+  @Test func `An encoder's head is measured a row a sequence, its blocks a row a token, pairs as pairs`() throws {
+    let model = try Checkpoint("\(fixtures)/models/bert-cls").model()
+    let pairs: [[Int32]] = (0..<40).map { [2, Int32(10 + $0), 9, 3, Int32(50 + $0), 3] }
+    let segments: [[Int32]] = pairs.map { _ in [0, 0, 0, 0, 1, 1] }
+    let (block, head) = ("bert.encoder.layer.0.attention.self.query", "bert.pooler.dense")
+    let both: Statistics = [.samples, .secondMoment]
+    let found = try Calibration.measure(model, both, of: [block, head], on: pairs, segments: segments)
+    #expect(found[block]?.rows == 240 && found[block]?.samples?.shape == [240, 64])
+    #expect(found[head]?.rows == 40 && found[head]?.samples?.shape == [40, 64])
+    let states = model.states(TokenBatch(pairs, segments: segments), Context())
+    #expect(distance(try #require(found[head]?.samples), states) < 1e-6)
+    let alone = try Calibration.measure(model, both, of: [block], on: pairs)
+    #expect(distance(try #require(alone[block]?.samples), try #require(found[block]?.samples)) > 1e-3)
+  }
 }

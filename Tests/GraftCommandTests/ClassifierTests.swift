@@ -28,25 +28,29 @@ struct ClassifierTests {
 
   private func run(_ arguments: String...) throws -> Command.Ending { try Command.run(arguments, in: scratch.path) }
 
-  private func classify(_ arguments: String...) throws -> JSON {
+  private func classify(_ arguments: [String]) throws -> JSON {
     let ending = try Command.run(["classify"] + arguments + ["--json"], in: scratch.path)
     try #require(ending.code == 0, "\(ending.errors)")
     return try JSON(parsing: ending.output, path: "output")
   }
 
-  @Test(arguments: ["lora", "dora", "hydra", "s2ft", "mosa", "bottleneck"])
+  @Test(arguments: ["lora", "dora", "hydra", "s2ft", "mosa", "bottleneck", "corda", "qllm", "mhr", "s2ft-gradient"])
   func `An encoder learns classes, and its adapter reads back with their names`(_ family: String) throws {
-    let extra = family == "bottleneck" ? ["~merge"] : []
-    let family = family == "hydra" ? [family, "branch_bias=false"] : [family]
-    let changes = ["adapter.type=\(family[0])"] + family.dropFirst().map { "adapter.\($0)" } + extra
-    let ending = try Command.run(["train", "recipe.yaml"] + changes, in: scratch.path)
+    let own = [
+      "hydra": ["adapter.branch_bias=false"], "bottleneck": ["~merge"], "mhr": ["data.task_field=second", "~merge"],
+      "qllm": ["adapter.activation_bits=8", "~merge"],
+      "s2ft-gradient": ["adapter.type=s2ft", "adapter.selection=gradient", "adapter.target_modules=[output.dense]"],
+    ]
+    let changes = (own[family] ?? []).contains { $0.hasPrefix("adapter.type") } ? [] : ["adapter.type=\(family)"]
+    let task = family == "mhr" ? ["--task", "or 0"] : []
+    let ending = try Command.run(["train", "recipe.yaml"] + changes + (own[family] ?? []), in: scratch.path)
     try #require(ending.code == 0, "\(ending.errors)")
     #expect(ending.errors.contains("classes   3: fox, greeting, other; a fresh head learns with the adapter"))
     #expect(ending.errors.contains("adapter read back from disk"))
     let report = try JSON.read(scratch.path + "/run/report.json")
     #expect(try #require(report["eval_accuracy"]?.double) == 1)
     #expect(try #require(report["eval_macro_f1"]?.double) == 1)
-    let told = try classify("model", "--adapter", "run/adapter", "--text", "hello world 9")
+    let told = try classify(["model", "--adapter", "run/adapter", "--text", "hello world 9"] + task)
     #expect(told["label"]?.string == "greeting")
     let probabilities = (told["probabilities"]?.object ?? [:]).values.compactMap(\.double)
     #expect(abs(probabilities.reduce(0, +) - 1) < 1e-5 && probabilities.count == 3)

@@ -35,7 +35,8 @@ struct RunCalibration: Sendable {
   /// - Parameter base: a text that changes whenever the model computes something else.
   /// - Throws: a ``FileError`` for data or a statistics file that cannot be used, a ``RecipeError`` for too little data.
   init(
-    _ recipe: Recipe, _ model: LoadedModel, _ plan: GraftPlan, training: [Example], base: String, random: RandomKey
+    _ recipe: Recipe, _ model: LoadedModel, _ plan: GraftPlan, training: [Example], classes: [String], base: String,
+    random: RandomKey
   ) throws {
     let wanted = try Self.wanted(plan.method, plan.settings)
     guard !wanted.isEmpty else {
@@ -43,7 +44,8 @@ struct RunCalibration: Sendable {
       return
     }
     let section = recipe.calibration ?? Recipe.Calibration()
-    let examples = try Self.rows(section, recipe, model, training, random), rows = examples.map(\.ids)
+    let examples = try Self.rows(section, recipe, model, training, classes, random), rows = examples.map(\.ids)
+    let hasPairs = examples.contains { !$0.segments.isEmpty }
     let sites = try model.network.linearSites(of: plan)
     var widths: [String: Int] = [:], heights: [String: Int] = [:]
     var copy = model.network
@@ -51,7 +53,8 @@ struct RunCalibration: Sendable {
     let tokens = rows.reduce(0) { $0 + $1.count }
     try Self.check(recipe, sites, widths, wanted, rows: rows.count, tokens: tokens)
     // A gradient depends on what the rows are to predict.
-    let read = wanted.contains(.gradient) ? examples.map { "\($0.ids)\($0.labels)" } : rows.map { "\($0)" }
+    let read = wanted.contains(.gradient) ? examples.map { "\($0.ids)\($0.labels)\($0.segments)" }
+      : hasPairs ? examples.map { "\($0.ids)\($0.segments)" } : rows.map { "\($0)" }
     let digest = Fingerprint.text(read.joined(separator: "\n"))
     var note = ""
     var found: [String: SiteStatistics]?
@@ -63,7 +66,7 @@ struct RunCalibration: Sendable {
       }
     }
     if found == nil {
-      var measured = try Calibration.measure(model.network, wanted, of: sites, on: rows)
+      var measured = try Calibration.measure(model.network, wanted, of: sites, on: rows, segments: hasPairs ? examples.map(\.segments) : [])
       if wanted.contains(.gradient) {
         for (site, squares) in try Calibration.gradientSquares(model.network, of: sites, on: examples) {
           measured[site]?.gradient = squares
@@ -78,13 +81,15 @@ struct RunCalibration: Sendable {
 
   /// The rows to read: those of the section's file, or the training rows; at most as many as it says, drawn by the seed.
   private static func rows(
-    _ section: Recipe.Calibration, _ recipe: Recipe, _ model: LoadedModel, _ training: [Example], _ random: RandomKey
+    _ section: Recipe.Calibration, _ recipe: Recipe, _ model: LoadedModel, _ training: [Example],
+    _ classes: [String], _ random: RandomKey
   ) throws -> [Example] {
     var examples = training
     if let path = section.data?.path {
+      var options = try RunData.options(recipe, model)
+      options.classes.labels = classes
       let reader = try ExampleReader(
-        tokenizer: try model.requireTokenizer(), template: model.template,
-        options: try RunData.options(recipe, model))
+        tokenizer: try model.requireTokenizer(), template: model.template, options: options)
       examples = try reader.read(path).examples
     }
     let drawn = Set(random.permutation(examples.count).prefix(section.maxRows))

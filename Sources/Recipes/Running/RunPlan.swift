@@ -88,7 +88,7 @@ public struct RunPlan: Sendable {
         }
       } else {
         let measured = try RunCalibration(
-          recipe, model, graftPlan, training: data.train,
+          recipe, model, graftPlan, training: data.train, classes: classes.names,
           base: Self.digest(baseDigest, recipe), random: random["calibration"])
         // Each number has a gradient, and the optimiser keeps two more of it.
         report = try model.network.graft(

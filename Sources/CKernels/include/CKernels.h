@@ -86,6 +86,9 @@ const float *graft_nf4_levels(void);
 /// The 256 levels of the signed dynamic 8-bit map in which nested block maxima are stored, rising.
 const float *graft_dynamic_levels(void);
 
+/// What OpenBLAS calls the kernels it runs, such as SkylakeX; empty where it is not linked.
+const char *graft_blas_core(void);
+
 /// Multiply-adds a second one core sustains, in GFLOP/s, from a loop of about `seconds`.
 double graft_fma_peak(double seconds);
 

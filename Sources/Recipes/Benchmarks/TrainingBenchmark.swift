@@ -58,7 +58,7 @@ public struct TrainingBenchmark: Sendable {
         step        median \(number(median * 1e3)) ms   min \(number((seconds.min() ?? 0) * 1e3))   max \(number((seconds.max() ?? 0) * 1e3))   (\(seconds.count) steps)
         speed       \(number(Double(tokens) / median)) tokens/s
         arithmetic  \(number(rate / 1e9)) GFLOP/s of useful work (\(number(usefulFlops / 1e9)) GFLOP a step)
-        machine     \(number(peakFlops / 1e9)) GFLOP/s of fused multiply-adds on \(threads) threads, so \(percent(rate / peakFlops)) of peak
+        machine     \(number(peakFlops / 1e9)) GFLOP/s of fused multiply-adds on \(threads) threads, so \(percent(rate / peakFlops)) of peak; OpenBLAS kernels \(String(cString: graft_blas_core()))
         kept        \(megabytes(kept)) between the way forward and the way back
         memory      \(megabytes(peakMemory)) peak resident, of it \(megabytes(tensorMemory)) tensors; \(systemRequests) requests to the system in the timed steps
       """
@@ -67,7 +67,8 @@ public struct TrainingBenchmark: Sendable {
     /// The result as JSON.
     public var json: JSON {
       .object([
-        "name": .string(name), "adapter": .string(adapter), "trainable": .integer(trainable),
+        "name": .string(name), "adapter": .string(adapter), "blas": .string(String(cString: graft_blas_core())),
+        "trainable": .integer(trainable),
         "kept_mb": .number(Double(kept) / 1e6), "tokens": .integer(tokens), "threads": .integer(threads),
         "median_s": .number(median),
         "min_s": .number(seconds.min() ?? 0), "max_s": .number(seconds.max() ?? 0), "gflops": .number(rate / 1e9),

@@ -139,6 +139,8 @@ public struct RunPlan: Sendable {
       (plan.method, plan.settings.options) = (LoRA.method, [:])
     }
     plan.settings.start = "default"
+    // What a correction starts from, the base before it is rounded, is not had here and changes no count.
+    plan.settings.options["correction"] = nil
     try model.network.graft(plan, random: RandomKey(seed: 0))
     return model.network.trainableParameters.reduce(0) { $0 + $1.value.count }
   }

@@ -53,7 +53,9 @@ struct RunCalibration: Sendable {
     let tokens = rows.reduce(0) { $0 + $1.count }
     try Self.check(recipe, sites, widths, wanted, rows: rows.count, tokens: tokens)
     // A gradient depends on what the rows are to predict.
-    let read = wanted.contains(.gradient) ? examples.map { "\($0.ids)\($0.labels)\($0.segments)" }
+    let read =
+      wanted.contains(.gradient)
+      ? examples.map { "\($0.ids)\($0.labels)\($0.segments)" }
       : hasPairs ? examples.map { "\($0.ids)\($0.segments)" } : rows.map { "\($0)" }
     let digest = Fingerprint.text(read.joined(separator: "\n"))
     var note = ""
@@ -66,7 +68,8 @@ struct RunCalibration: Sendable {
       }
     }
     if found == nil {
-      var measured = try Calibration.measure(model.network, wanted, of: sites, on: rows, segments: hasPairs ? examples.map(\.segments) : [])
+      var measured = try Calibration.measure(
+        model.network, wanted, of: sites, on: rows, segments: hasPairs ? examples.map(\.segments) : [])
       if wanted.contains(.gradient) {
         for (site, squares) in try Calibration.gradientSquares(model.network, of: sites, on: examples) {
           measured[site]?.gradient = squares

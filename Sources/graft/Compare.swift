@@ -20,7 +20,7 @@ struct Compare: ParsableCommand {
 
   @Argument(help: "The recipe, a YAML file; its adapter's size is the budget.") var recipe: String
   @Argument(help: "Changes for every run: key=value, ~key to remove.") var changes: [String] = []
-  @Option(help: "Families, separated by commas; all if left out.") var families: String?
+  @Option(help: "Families, separated by commas; all that the recipe can train if left out.") var families: String?
   @Option(help: "What is held equal: params; steps, or seconds of training (each family at the recipe's rank).")
   var budget = "params"
   @Option(help: "Seconds of training a run, for --budget seconds.") var seconds: Double?
@@ -44,17 +44,19 @@ struct Compare: ParsableCommand {
       own[parts[0], default: []].append(parts[1])
     }
     let comparison = try Comparison(
-      recipe: recipe, families: families.map { $0.split(separator: ",").map(String.init) } ?? Catalogue.methods,
+      recipe: recipe, families: families?.split(separator: ",").map(String.init),
       budget: budget, seconds: seconds, seeds: Array(1...seeds), folder: absolute(output), changes: changes,
       familyChanges: own)
     try Folder.create(comparison.folder)
-    let members = try comparison.members(catalogue: .graft)
+    let (members, leftOut) = try comparison.members(catalogue: .graft)
+    for (family, reason) in leftOut { Console.error("left out: \(family): \(reason)") }
     for (index, member) in members.enumerated() {
       Console.error("run \(index + 1) of \(members.count): \(member.family), seed \(member.seed)")
       try make(member)
     }
-    let rows = try comparison.families.map { family in
-      try ComparisonRow(family: family, folders: members.filter { $0.family == family }.map(\.folder))
+    let rows = try comparison.families.compactMap { family in
+      let folders = members.filter { $0.family == family }.map(\.folder)
+      return folders.isEmpty ? nil : try ComparisonRow(family: family, folders: folders)
     }
     let table = ComparisonTable(rows, before: members.first.flatMap { Run.firstEvaluation(in: $0.folder) })
     let title = "\(recipe), equal \(budget.rawValue)"

@@ -48,6 +48,16 @@ struct ComparisonTests {
     #expect(text.contains("another text lost") && text.contains("Lost: by how many nats"))
   }
 
+  @Test func `Without names every family is compared that the recipe can train, and the others are told`() throws {
+    let ending = try compare("train.epochs=1", "calibration.max_rows=6", "adapter.target_modules=[q_proj, o_proj]")
+    try #require(ending.code == 0, "\(ending.errors)")
+    #expect(ending.errors.contains("left out: clr: "))
+    #expect(ending.errors.contains("left out: mhr: ") && ending.errors.contains("no row names its task"))
+    let rows = try #require(try JSON.read(scratch.path + "/table/table.json")["families"]?.array)
+    let families = Set(rows.compactMap { $0["family"]?.string })
+    #expect(families.isSuperset(of: ["lora", "dora", "hydra", "s2ft", "mosa"]), "\(families)\n\(ending.errors)")
+  }
+
   @Test func `Given again, a comparison makes only what is missing, to the same table`() throws {
     try #require(try compare("--families", "lora,s2ft").code == 0)
     let first = try scratch.bytes("table/table.json")

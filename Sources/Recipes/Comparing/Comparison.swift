@@ -23,6 +23,8 @@ public struct Comparison: Sendable {
   public let recipe: String
   /// The families, as recipes spell them.
   public let families: [String]
+  /// Whether they were named: then none is left out.
+  private let areNamed: Bool
   /// What is held equal.
   public let budget: Budget
   /// The seconds, where they are.
@@ -34,13 +36,15 @@ public struct Comparison: Sendable {
   /// Changes for all runs, and for the runs of one family.
   public let changes: [String], familyChanges: [String: [String]]
 
-  /// A comparison.
+  /// A comparison of the named families, or of all that can be trained by the recipe.
   ///
   /// - Throws: a ``GraftError`` for a family that is not there.
   public init(
-    recipe: String, families: [String], budget: Budget, seconds: Double? = nil, seeds: [Int], folder: String,
+    recipe: String, families named: [String]?, budget: Budget, seconds: Double? = nil, seeds: [Int], folder: String,
     changes: [String], familyChanges: [String: [String]]
   ) throws {
+    families = named ?? Catalogue.methods
+    areNamed = named != nil
     for family in families where !Catalogue.methods.contains(family) {
       throw GraftError("family '\(family)' is not one of \(Catalogue.methods.joined(separator: ", "))")
     }
@@ -48,7 +52,7 @@ public struct Comparison: Sendable {
       throw GraftError(
         "a change is for family '\(family)', which is not compared (\(families.joined(separator: ", ")))")
     }
-    (self.recipe, self.families, self.budget, self.seeds) = (recipe, families, budget, seeds)
+    (self.recipe, self.budget, self.seeds) = (recipe, budget, seeds)
     self.seconds = seconds
     (self.folder, self.changes, self.familyChanges) = (folder, changes, familyChanges)
   }
@@ -63,16 +67,24 @@ public struct Comparison: Sendable {
     public let changes: [String]
   }
 
-  /// The runs, families in order and seeds within them.
+  /// The runs, families in order and seeds within them; and, where families were not named, those that cannot be
+  /// trained by the recipe, with why.
   ///
-  /// - Throws: what reading the recipe and grafting a family on its model throw.
-  public func members(catalogue: RecipeCatalogue) throws -> [Member] {
+  /// - Throws: what reading the recipe and grafting a named family on its model throw.
+  public func members(
+    catalogue: RecipeCatalogue
+  ) throws -> (runs: [Member], leftOut: [(family: String, reason: String)]) {
     let original = try Recipe.read(recipe, overrides: changes, catalogue: catalogue)
     let wanted = try trainable(of: original)
     var clock = try seconds.map { try ComparisonClock(seconds: $0, folder: folder) }
-    return try families.flatMap { family in
+    var leftOut: [(family: String, reason: String)] = []
+    let runs = try families.flatMap { family in
       var own = changes + ["adapter.type=\(family)", "merge.format=adapter_only", "~export", "log.plot=false"]
       own += familyChanges[family] ?? []
+      if !areNamed, let reason = objection(to: own, catalogue) {
+        leftOut.append((family, reason))
+        return [Member]()
+      }
       // Full fine-tuning has no rank: it shows what all numbers would give.
       if budget == .params && family != Full.method {
         let rank = try rank(of: family, own, wanted: wanted, catalogue)
@@ -96,6 +108,19 @@ public struct Comparison: Sendable {
         let path = folder + "/" + family + "-" + String(seed)
         return Member(family: family, seed: seed, folder: path, changes: own + ["seed=\(seed)", "output_dir=\(path)"])
       }
+    }
+    return (runs, leftOut)
+  }
+
+  /// Why the recipe so changed cannot be trained; nil where it can.
+  private func objection(to changes: [String], _ catalogue: RecipeCatalogue) -> String? {
+    do {
+      let changed = try Recipe.read(recipe, overrides: changes, catalogue: catalogue)
+      try RunPlan.check(changed)
+      _ = try trainable(of: changed)
+      return nil
+    } catch {
+      return "\(error)".split(separator: "\n").first.map(String.init) ?? ""
     }
   }
 

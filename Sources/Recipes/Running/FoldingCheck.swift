@@ -72,5 +72,19 @@ extension RunPlan {
     if !problems.isEmpty { throw RecipeError(problems, path: recipe.origin) }
   }
 
+  /// Refuses ranks above what a layer's matrix can use.
+  ///
+  /// - Throws: a ``RecipeError`` at the key that gives the rank.
+  static func checkRanks(_ recipe: Recipe, _ plan: GraftPlan, _ network: any LanguageModel) throws {
+    do { try network.checkRanks(of: plan) } catch let error as GraftError {
+      // What else is wrong with the plan, grafting tells.
+      guard ["rank", "rank_pattern", "sequential_rank"].contains(error.key) else { return }
+      let hint =
+        error.key == "rank" && plan.method != INT21.method ? ", or give that layer its own in rank_pattern" : ""
+      throw RecipeError(
+        [recipe.problem("adapter.\(error.key)", error.description, hint: "lower it" + hint)], path: recipe.origin)
+    } catch {}
+  }
+
   private static func writesMerged(_ recipe: Recipe) -> Bool { recipe.merge.map { $0.format != .adapterOnly } ?? false }
 }

@@ -60,8 +60,14 @@ public struct RunPlan: Sendable {
         skipped += try Self.sitesToRound(model, graftPlan, recipe)
         graftPlan.settings.start = "loftq:\(packing.name)"
       }
-      try model.pack(as: packing, except: skipped)
+      do { try model.pack(as: packing, except: skipped) } catch let error as FileError {
+        let isAsked = recipe.origin(of: "quantization.group_size") != .default
+        let key = isAsked ? "quantization.group_size" : "quantization.packing"
+        throw RecipeError(
+          [recipe.problem(key, error.description, hint: "or name the layer in quantization.skip")], path: recipe.origin)
+      }
     }
+    if recipe.adapter.from == nil { try Self.checkRanks(recipe, graftPlan, model.network) }
     let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
     data = try RunData(recipe, model, random: random)
     graftPlan.settings.tasks = data.tasks
@@ -71,6 +77,9 @@ public struct RunPlan: Sendable {
         configuration = try model.attach(folder)
         configuration.baseModel = recipe.model.path?.raw
         if recipe.adapter.type == INT21.method {
+          var wanted = configuration.plan
+          (wanted.method, wanted.settings.rank) = (INT21.method, graftPlan.settings.rank)
+          try Self.checkRanks(recipe, wanted, model.network)
           configuration.plan = try model.network.stack(
             graftPlan.settings, on: configuration.plan, random: random["adapter"])
         }
@@ -78,7 +87,9 @@ public struct RunPlan: Sendable {
         calibration = RunCalibration.none
         report = GraftReport(sites: model.adapterSites, matches: [("as in \(folder)", model.adapterSites.count)])
         guard plan.method == recipe.adapter.type else {
-          throw FileError(folder, "holds an adapter of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'")
+          throw GraftError(
+            "the adapter in \(folder) is of type '\(plan.method)', the recipe says '\(recipe.adapter.type)'",
+            key: "type")
         }
         if plan.method == MHR.method {
           configuration.plan = try model.network.reroute(plan, to: graftPlan.settings, random: random["adapter"])
@@ -97,7 +108,8 @@ public struct RunPlan: Sendable {
       throw RecipeError([recipe.problem("adapter.\(error.key)", error.description)], path: recipe.origin)
     } catch let error as GraftError {
       let hint = error.key == "rank" ? "lower it, or raise train.memory_limit_gb" : nil
-      throw RecipeError([recipe.problem("adapter.\(error.key)", error.description, hint: hint)], path: recipe.origin)
+      let key = error.key.contains(".") ? error.key : "adapter.\(error.key)"
+      throw RecipeError([recipe.problem(key, error.description, hint: hint)], path: recipe.origin)
     }
     try Self.checkForms(recipe, model.network)
     self.model = model

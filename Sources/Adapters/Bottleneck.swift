@@ -54,7 +54,7 @@ public struct Bottleneck: BlockAdapter {
   /// What `settings` choose for the block named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
     guard settings.start == "default" else {
-      throw GraftError("init '\(settings.start)' is not known to '\(method)'; expected default")
+      throw GraftError("init '\(settings.start)' is not known to '\(method)'; expected default", key: "init")
     }
     let style = try settings.option("style", .adaptformer, expected: "adaptformer, pfeiffer or houlsby") {
       Style(rawValue: $0)

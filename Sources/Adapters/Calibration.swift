@@ -51,10 +51,11 @@ public enum Calibration {
     }
     for name in sites {
       guard let statistics = moments[name]?.statistics else {
-        throw GraftError("no token of the calibration data reached layer '\(name)'")
+        throw GraftError("no token of the calibration data reached layer '\(name)'", key: "calibration.data")
       }
       guard statistics.meanSquare.isFinite, statistics.secondMoment?.isFinite ?? true else {
-        throw GraftError("the inputs of layer '\(name)' on the calibration data are not finite")
+        throw GraftError(
+          "the inputs of layer '\(name)' on the calibration data are not finite", key: "calibration.data")
       }
       found[name] = statistics
     }

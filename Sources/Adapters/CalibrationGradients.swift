@@ -17,7 +17,9 @@ extension Calibration {
     _ model: any LanguageModel, of sites: [String], on rows: [Example], budget: Int = Calibration.budget
   ) throws -> [String: ChannelSquares] {
     guard rows.contains(where: { $0.targets > 0 }) else {
-      throw GraftError("no token of the calibration data is one that the model is trained to predict")
+      throw GraftError(
+        "no token of the calibration data is one that the model is trained to predict",
+        key: "calibration.data")
     }
     var sizes: [String: Int] = [:]
     var copy = model
@@ -26,7 +28,9 @@ extension Calibration {
     for group in groups(sites, budget, bytes: { sizes[$0] ?? 0 }) {
       for (site, gradient) in gradients(model, of: group, on: rows) {
         guard gradient.isFinite else {
-          throw GraftError("the gradient of layer '\(site)' on the calibration data is not finite")
+          throw GraftError(
+            "the gradient of layer '\(site)' on the calibration data is not finite",
+            key: "calibration.data")
         }
         found[site] = ChannelSquares(of: gradient)
       }

@@ -52,7 +52,7 @@ public struct CorDA: Adapter {
   /// What `settings` choose for the layer named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
     guard settings.start == "default" else {
-      throw GraftError("'corda' has a start of its own; remove adapter.init '\(settings.start)'")
+      throw GraftError("'corda' has a start of its own; remove adapter.init '\(settings.start)'", key: "init")
     }
     return Configuration(
       lora: try LoRA.configuration(settings, at: site),
@@ -71,7 +71,8 @@ public struct CorDA: Adapter {
   public init(on base: inout FrozenLinear, _ configuration: Configuration, _ setup: Setup) throws {
     let (rank, scale) = (configuration.lora.rank, configuration.lora.scale)
     guard let moment = setup.statistics?.secondMoment else {
-      throw GraftError("'corda' starts from the inputs of layer '\(setup.site)', and they were not measured")
+      throw GraftError(
+        "'corda' starts from the inputs of layer '\(setup.site)', and they were not measured", key: "type")
     }
     try LowRankStart.check(Self.method, rank, scale, base, setup.site)
     let w = base.weight.unpacked()
@@ -96,8 +97,8 @@ public struct CorDA: Adapter {
     let mean = Float(diagonal.reduce(0) { $0 + Double($1) } / Double(n))
     guard moment.isFinite, mean > 0 else {
       throw GraftError(
-        "the inputs of layer '\(site)' on the calibration data \(mean == 0 ? "are all zero" : "are not finite"); give other data"
-      )
+        "the inputs of layer '\(site)' on the calibration data \(mean == 0 ? "are all zero" : "are not finite"); give other data",
+        key: "calibration.data")
     }
     let identity = Self.identity(n)
     var share = damping
@@ -112,7 +113,8 @@ public struct CorDA: Adapter {
       share = share == 0 ? 0.01 : 2 * share
     }
     throw GraftError(
-      "the second moment of the inputs of layer '\(site)' has no inverse with any damping; give other data")
+      "the second moment of the inputs of layer '\(site)' has no inverse with any damping; give other data",
+      key: "calibration.data")
   }
 
   private static func identity(_ n: Int) -> Tensor {

@@ -22,7 +22,7 @@ public struct DoRA: Adapter {
     guard !settings.hasBias else { throw GraftError("'dora' has no bias of its own; remove lora_bias") }
     let configuration = try LoRA.configuration(settings, at: site)
     guard configuration.start.isBlank else {
-      throw GraftError("'dora' starts from the base itself; init '\(settings.start)' is not known to it")
+      throw GraftError("'dora' starts from the base itself; init '\(settings.start)' is not known to it", key: "init")
     }
     return configuration
   }

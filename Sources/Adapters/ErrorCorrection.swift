@@ -69,7 +69,8 @@ public enum ErrorCorrection: String, Sendable, CaseIterable {
 
   private var unmeasured: GraftError {
     GraftError(
-      "correction \(rawValue) needs measurements of the layers' inputs, and there are none; choose svd, which needs none"
+      "correction \(rawValue) needs measurements of the layers' inputs, and there are none; choose svd, which needs none",
+      key: "correction"
     )
   }
 }

@@ -68,7 +68,7 @@ public struct GraftPlan: Sendable, Equatable {
 public struct GraftError: Error, Sendable, Equatable, CustomStringConvertible {
   /// What is wrong and what to do.
   public let description: String
-  /// The setting that is to blame, as recipes spell it.
+  /// The setting that is to blame, as recipes spell it; of the adapter's section where it names no other.
   public let key: String
   /// The entry of `target_modules` or `modules_to_save` that is to blame, if one is.
   public let entry: String?

@@ -207,8 +207,8 @@ extension LanguageModel {
     }
     guard !choice.convolutions.isEmpty else {
       throw GraftError(
-        "adapter type '\(plan.method)' stands behind convolutions, and the targets match none of the model's \(names.count)"
-      )
+        "adapter type '\(plan.method)' stands behind convolutions, and the targets match none of the model's \(names.count)",
+        key: names.isEmpty ? "type" : "target_modules")
     }
     choice.matches = [(plan.targets == .allLinear ? "convolutions" : "targets", choice.convolutions.count)]
     return choice

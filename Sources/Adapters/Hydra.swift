@@ -60,7 +60,8 @@ public struct Hydra: LoRAEquivalent {
       throw GraftError("'hydra' has branch_bias in the place of lora_bias; remove lora_bias")
     }
     guard let start = Configuration.Start(rawValue: settings.start) else {
-      throw GraftError("init '\(settings.start)' is not known to '\(method)'; expected default or gaussian")
+      throw GraftError(
+        "init '\(settings.start)' is not known to '\(method)'; expected default or gaussian", key: "init")
     }
     let rank = settings.rank(at: site)
     let sequential = try settings.option("sequential_rank", rank, expected: "a whole number from 1 to 65536") {

@@ -37,11 +37,13 @@ public struct INT21: LowRankChange {
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
     guard !settings.hasBias else { throw GraftError("'int2.1' has no bias of its own; remove lora_bias") }
     guard settings.rankPattern.isEmpty, settings.alphaPattern.isEmpty else {
-      throw GraftError("'int2.1' has one rank for all layers; remove rank_pattern and alpha_pattern")
+      throw GraftError(
+        "'int2.1' has one rank for all layers; remove rank_pattern and alpha_pattern",
+        key: settings.rankPattern.isEmpty ? "alpha_pattern" : "rank_pattern")
     }
     let lora = try LoRA.configuration(settings, at: site)
     guard lora.start.isBlank else {
-      throw GraftError("'int2.1' corrects the base as it is; init '\(settings.start)' is not known to it")
+      throw GraftError("'int2.1' corrects the base as it is; init '\(settings.start)' is not known to it", key: "init")
     }
     return Configuration(lora: lora, correction: try correction(settings))
   }
@@ -72,8 +74,8 @@ public struct INT21: LowRankChange {
     guard configuration.correction != .none else { return }
     guard let original = setup.original else {
       throw GraftError(
-        "correction \(configuration.correction.rawValue) corrects what this run rounds; add a quantization section, or set correction: none"
-      )
+        "correction \(configuration.correction.rawValue) corrects what this run rounds; add a quantization section, or set correction: none",
+        key: "correction")
     }
     let error = original.unpacked() - base.weight.unpacked()
     if let start = try configuration.correction.factors(
@@ -169,11 +171,13 @@ extension LanguageModel {
       plan.settings.rankPattern.isEmpty
     else {
       throw GraftError(
-        "'int2.1' starts from a correction that is plain LoRA of one rank, without biases or whole modules; adapter.from holds another kind"
-      )
+        "'int2.1' starts from a correction that is plain LoRA of one rank, without biases or whole modules; adapter.from holds another kind",
+        key: "from")
     }
     guard settings.options["correction"] ?? "none" == "none" else {
-      throw GraftError("the correction is there already: remove 'correction', which says how a new one starts")
+      throw GraftError(
+        "the correction is there already: remove 'correction', which says how a new one starts",
+        key: "correction")
     }
     forEachParameter { $1.isTrainable = false }
     try forEachLinear(throwing: { name, layer in

@@ -44,7 +44,8 @@ public struct LoRA: Adapter {
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
     guard let start = LowRankStart(settings.start) else {
       throw GraftError(
-        "init '\(settings.start)' is not known to '\(method)'; expected default, gaussian, orthogonal, pissa, pissa_niter_N, olora, eva or loftq"
+        "init '\(settings.start)' is not known to '\(method)'; expected default, gaussian, orthogonal, pissa, pissa_niter_N, olora, eva or loftq",
+        key: "init"
       )
     }
     return Configuration(

@@ -120,10 +120,10 @@ extension LowRankStart {
     let most = min(base.inputs, base.outputs)
     guard rank <= most else {
       throw GraftError(
-        "'\(name)' takes rank \(rank) from layer '\(site)', which is [\(base.outputs), \(base.inputs)] and has only \(most) components; set a rank of at most \(most) there with rank_pattern"
-      )
+        "'\(name)' takes rank \(rank) from layer '\(site)', which is [\(base.outputs), \(base.inputs)] and has only \(most) components; set a rank of at most \(most) there with rank_pattern",
+        key: "init")
     }
-    guard scale > 0 else { throw GraftError("'\(name)' divides by alpha, which must be above 0") }
+    guard scale > 0 else { throw GraftError("'\(name)' divides by alpha, which must be above 0", key: "alpha") }
   }
 
   /// Names the layer where a decomposition fails.
@@ -136,7 +136,7 @@ extension LowRankStart {
   /// Rows of one orthogonal matrix, shared out between the factors: neither is zero, their product is.
   private func orthogonal(_ inputs: Int, _ outputs: Int, _ rank: Int, _ setup: Setup) throws -> StartFactors {
     guard rank % 2 == 0 else {
-      throw GraftError("init 'orthogonal' needs an even rank; layer '\(setup.site)' has \(rank)")
+      throw GraftError("init 'orthogonal' needs an even rank; layer '\(setup.site)' has \(rank)", key: "init")
     }
     let random = setup.random["orthogonal"]
     let q = try Self.decomposing(setup.site) {
@@ -152,10 +152,14 @@ extension LowRankStart {
   /// The eigenvectors of the second moment: the right singular vectors of all inputs laid one under another.
   private func inputDirections(_ inputs: Int, _ outputs: Int, _ rank: Int, _ setup: Setup) throws -> StartFactors {
     guard let moment = setup.statistics?.secondMoment else {
-      throw GraftError("init 'eva' starts from the inputs of layer '\(setup.site)', and they were not measured")
+      throw GraftError(
+        "init 'eva' starts from the inputs of layer '\(setup.site)', and they were not measured",
+        key: "init")
     }
     guard rank <= inputs else {
-      throw GraftError("init 'eva' takes rank \(rank) from layer '\(setup.site)', which has only \(inputs) inputs")
+      throw GraftError(
+        "init 'eva' takes rank \(rank) from layer '\(setup.site)', which has only \(inputs) inputs",
+        key: "init")
     }
     let vectors = try Self.decomposing(setup.site) { try symmetricEigenvalues(of: moment) }.vectors
     let strongest = (0..<rank).map { Int32(inputs - 1 - $0) }
@@ -170,8 +174,8 @@ extension LowRankStart {
     case .float32, .float16, .bfloat16: break
     default:
       throw GraftError(
-        "init 'loftq' starts from what rounding loses, and layer '\(site)' is packed as \(base.weight.packing.name) already; use a base of floats, or init: default"
-      )
+        "init 'loftq' starts from what rounding loses, and layer '\(site)' is packed as \(base.weight.packing.name) already; use a base of floats, or init: default",
+        key: "init")
     }
     let w = base.weight.unpacked()
     do { base.weight = try FrozenWeight(w, packing: packing, order: base.weight.order) } catch {

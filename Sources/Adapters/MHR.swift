@@ -65,8 +65,10 @@ public struct MHR: TaskRouted {
 
   /// What `settings` choose for the layer named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
-    guard !settings.hasBias, settings.dropout == 0, settings.start == "default" else {
-      throw GraftError("'mhr' has no bias, no dropout and one way to start; remove lora_bias, dropout and init")
+    for (key, isSet) in [
+      ("lora_bias", settings.hasBias), ("dropout", settings.dropout > 0), ("init", settings.start != "default"),
+    ] where isSet {
+      throw GraftError("'mhr' has no bias, no dropout and one way to start; remove \(key)", key: key)
     }
     guard !site.hasSuffix("lm_head") else {
       throw GraftError(
@@ -98,13 +100,13 @@ public struct MHR: TaskRouted {
     let (S, K, r) = (configuration.heads, configuration.skills, configuration.rank)
     guard base.inputs % S == 0, base.outputs % S == 0 else {
       throw GraftError(
-        "'\(setup.site)' is [\(base.outputs), \(base.inputs)], which \(S) heads do not divide; choose heads that divide both, or leave the layer out of the targets"
-      )
+        "'\(setup.site)' is [\(base.outputs), \(base.inputs)], which \(S) heads do not divide; choose heads that divide both, or leave the layer out of the targets",
+        key: "heads")
     }
     guard configuration.mode == .full else {
       throw GraftError(
-        "mode '\(configuration.mode.rawValue)' adapts a trained inventory to new tasks; name its folder as adapter.from, or set mode: full"
-      )
+        "mode '\(configuration.mode.rawValue)' adapts a trained inventory to new tasks; name its folder as adapter.from, or set mode: full",
+        key: "mode")
     }
     let bound = 1 / Float(base.inputs).squareRoot()
     a = Parameter(

@@ -39,7 +39,8 @@ public struct MoSA: Adapter {
     guard !settings.hasBias else { throw GraftError("'mosa' has no bias of its own; remove lora_bias") }
     let lora = try LoRA.configuration(settings, at: site)
     guard lora.start.isBlank else {
-      throw GraftError("'mosa' splits changes of the base itself; init '\(settings.start)' is not known to it")
+      throw GraftError(
+        "'mosa' splits changes of the base itself; init '\(settings.start)' is not known to it", key: "init")
     }
     return Configuration(lora, splits: try Splits(settings, standard: 4))
   }

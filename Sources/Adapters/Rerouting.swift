@@ -19,7 +19,8 @@ extension LanguageModel {
       let (old, new) = (try MHR.configuration(plan.settings, at: ""), try MHR.configuration(wanted, at: ""))
       guard (old.skills, old.heads) == (new.skills, new.heads) else {
         throw GraftError(
-          "the inventory in adapter.from has \(old.skills) skills in \(old.heads) heads; remove '\(key): \(asked)'")
+          "the inventory in adapter.from has \(old.skills) skills in \(old.heads) heads; remove '\(key): \(asked)'",
+          key: key)
       }
     }
     let configuration = try MHR.configuration(wanted, at: "")
@@ -30,7 +31,7 @@ extension LanguageModel {
       (plan.settings.options, plan.settings.tasks) = ([:], [])
       return plan
     }
-    guard !wanted.tasks.isEmpty else { throw GraftError("'mhr' routes by task, and no task is named") }
+    guard !wanted.tasks.isEmpty else { throw GraftError("'mhr' routes by task, and no task is named", key: "type") }
     let known = plan.settings.tasks
     forEachLinear { name, layer in
       guard var adapter = layer.adapter as? MHR else { return }

@@ -49,7 +49,9 @@ public struct S2FT: Adapter {
       ("dropout", settings.dropout > 0), ("lora_bias", settings.hasBias), ("rslora", settings.isRankStabilised),
       ("init", settings.start != "default"),
     ] where isSet {
-      throw GraftError("'\(key)' means nothing to 's2ft', which trains channels of the matrix itself; remove it")
+      throw GraftError(
+        "'\(key)' means nothing to 's2ft', which trains channels of the matrix itself; remove it",
+        key: key)
     }
     return Configuration(side: try side(settings, at: site))
   }

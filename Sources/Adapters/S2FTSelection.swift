@@ -127,13 +127,15 @@ public struct S2FTSelection: Sendable {
     guard score != .random else { return [Double](repeating: 0, count: count / site.unit) }
     if score == .activation, side == .output {
       throw GraftError(
-        "selection activation ranks what a layer reads, and '\(site.name)' trains what it writes; choose weight_activation, weight or random, or side: in"
+        "selection activation ranks what a layer reads, and '\(site.name)' trains what it writes; choose weight_activation, weight or random, or side: in",
+        key: "selection"
       )
     }
     let isMeasured = score == .gradient ? site.statistics?.gradient != nil : site.statistics != nil
     guard score.statistics.isEmpty || isMeasured else {
       throw GraftError(
-        "selection \(score.rawValue) needs measurements of '\(site.name)' on calibration data, and there are none")
+        "selection \(score.rawValue) needs measurements of '\(site.name)' on calibration data, and there are none",
+        key: "selection")
     }
     if score == .gradient, let gradient = site.statistics?.gradient {
       let squares = (side == .input ? gradient.inputs : gradient.outputs).values.map(Double.init)

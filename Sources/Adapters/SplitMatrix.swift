@@ -141,7 +141,8 @@ public struct Splits: Sendable, Equatable {
   func check(_ method: String, at site: String, down downCount: Int, up upCount: Int) throws {
     guard down <= downCount && up <= upCount else {
       throw GraftError(
-        "adapter '\(method)' cannot split the \(min(downCount, upCount)) numbers of a matrix at '\(site)' into \(count) modules; lower splits"
+        "adapter '\(method)' cannot split the \(min(downCount, upCount)) numbers of a matrix at '\(site)' into \(count) modules; lower splits",
+        key: "splits"
       )
     }
   }

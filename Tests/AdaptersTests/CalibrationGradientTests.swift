@@ -140,7 +140,10 @@ struct CalibrationGradientTests {
     let silent = rows.map {
       Example(ids: $0.ids, labels: $0.ids.map { _ in Example.unsupervised }, source: $0.source)
     }
-    #expect(throws: GraftError("no token of the calibration data is one that the model is trained to predict")) {
+    #expect(
+      throws: GraftError(
+        "no token of the calibration data is one that the model is trained to predict", key: "calibration.data")
+    ) {
       try Calibration.gradientSquares(model, of: sites, on: silent)
     }
     var settings = AdapterSettings()

@@ -83,7 +83,9 @@ struct CalibrationTests {
     let model = try model()
     #expect(try Calibration.measure(model, [], of: sites(model), on: sequences).isEmpty)
     #expect(
-      throws: GraftError("no token of the calibration data reached layer 'model.layers.0.self_attn.q_proj'")
+      throws: GraftError(
+        "no token of the calibration data reached layer 'model.layers.0.self_attn.q_proj'",
+        key: "calibration.data")
     ) {
       try Calibration.measure(model, .magnitudes, of: ["model.layers.0.self_attn.q_proj"], on: [])
     }

@@ -135,7 +135,7 @@ struct LowRankStartTests {
     #expect(norm(adapter.a.value) > 0.1 && norm(adapter.b.value) > 0.1)
     #expect(norm(adapter.change) < 1e-6)
     #expect(
-      throws: GraftError("init 'orthogonal' needs an even rank; layer 'block.0.up' has 3")
+      throws: GraftError("init 'orthogonal' needs an even rank; layer 'block.0.up' has 3", key: "init")
     ) { try specimen.adapted(LoRA.self, settings("orthogonal", rank: 3)) }
   }
 

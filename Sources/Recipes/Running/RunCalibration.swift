@@ -91,10 +91,11 @@ struct RunCalibration: Sendable {
     guard wanted.contains(.secondMoment), let widest = sites.max(by: { widths[$0] ?? 0 < widths[$1] ?? 0 }),
       let width = widths[widest], tokens < width
     else { return }
+    let isCut = recipe.origin(of: "calibration.max_rows") != .default || recipe.calibration?.data == nil
     throw RecipeError(
       [
         recipe.problem(
-          "calibration.max_rows",
+          isCut ? "calibration.max_rows" : "calibration.data",
           "\(rows) rows hold \(tokens) tokens, fewer than the \(width) inputs of layer '\(widest)': their second moment would have no inverse",
           hint: "give more or longer rows: raise calibration.max_rows, or name a larger file in calibration.data")
       ], path: recipe.origin)

@@ -80,6 +80,11 @@ public struct Comparison: Sendable {
     var leftOut: [(family: String, reason: String)] = []
     let runs = try families.flatMap { family in
       var own = changes + ["adapter.type=\(family)", "merge.format=adapter_only", "~export", "log.plot=false"]
+      // Keys that mean nothing to full fine-tuning, where the recipe gives them.
+      if family == Full.method {
+        let keys = ["adapter.rank", "adapter.alpha", "adapter.scale", "adapter.dropout"]
+        own += keys.filter { original.origin(of: $0) != .default }.map { "~" + $0 }
+      }
       own += familyChanges[family] ?? []
       if !areNamed, let reason = objection(to: own, catalogue) {
         leftOut.append((family, reason))

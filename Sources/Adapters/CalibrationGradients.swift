@@ -57,9 +57,8 @@ extension Calibration {
       for size in batches(rows.map(\.ids)).map(\.lengths.count) {
         let part = rows[first..<first + size]
         first += size
-        let batch = TokenBatch(
-          part.map(\.ids), segments: part.contains { !$0.segments.isEmpty } ? part.map(\.segments) : [])
-        let (loss, count) = listening.lossSum(batch, labels: part.flatMap(\.labels), Context(recomputes: true))
+        let (loss, count) = listening.lossSum(
+          TokenBatch(part), labels: part.flatMap(\.labels), Context(recomputes: true))
         guard count > 0 else { continue }
         supervised += count
         // Asked at the listeners' start, where nothing arrives: what they hear on the way is what is wanted.

@@ -1,4 +1,5 @@
 import Autodiff
+import Text
 import Weights
 
 /// Sequences of token ids laid end to end, without padding.
@@ -17,6 +18,15 @@ public struct TokenBatch: Sendable {
     self.segments = segments.flatMap(\.self)
     require(
       self.segments.isEmpty || segments.map(\.count) == lengths, "segments that are not as long as their sequences")
+  }
+
+  /// A batch of the given examples.
+  public init(_ examples: some Collection<Example>) {
+    let hasPairs = examples.contains { !$0.segments.isEmpty }
+    self.init(
+      examples.map(\.ids),
+      segments: hasPairs
+        ? examples.map { $0.segments.isEmpty ? [Int32](repeating: 0, count: $0.ids.count) : $0.segments } : [])
   }
 
   /// Each id's position within its sequence.
@@ -74,17 +84,14 @@ extension TextNetwork {
   /// `labels` are one a token for a decoder, each scored at the token before it, and one a sequence for a classifier;
   /// the head is computed for the scored rows alone.
   public func lossSum(_ batch: TokenBatch, labels: [Int32], _ context: Context) -> (sum: Tensor, count: Int) {
-    let (scored, targets) = scored(batch, labels), places = stateTokens(batch)
-    let rows = states(batch, context).gathered(scored)
-    if let head = frozenHead { return (linearCrossEntropySum(rows, head: head, labels: targets), targets.count) }
-    // A head that learns: its logits are forgotten chunk by chunk and computed again on the way back.
-    let chunk = 128
-    var total = Tensor(0)
-    for first in stride(from: 0, to: targets.count, by: chunk) {
-      let range = first..<min(targets.count, first + chunk), labels = Array(targets[range])
-      let context = context.at(scored[range].map { places[Int($0)] })
-      total = total + checkpointed([rows.rows(range)]) { crossEntropySum(logits($0[0], context), labels: labels) }
+    let scored = ScoredRows(self, batch, labels, context)
+    let rows = states(batch, context).gathered(scored.rows)
+    if let head = frozenHead {
+      return (linearCrossEntropySum(rows, head: head, labels: scored.targets), scored.targets.count)
     }
-    return (total, targets.count)
+    let sum = scored.inChunks([rows]) { chunk, rows in
+      crossEntropySum(logits(rows[0], chunk.context), labels: chunk.labels)
+    }
+    return (sum, scored.targets.count)
   }
 }

@@ -213,11 +213,7 @@ struct MicroBatch {
 
   /// The examples as a batch; `tasks` are the names by which theirs are numbered.
   init(_ examples: [Example], tasks: [String]) {
-    let hasPairs = examples.contains { !$0.segments.isEmpty }
-    batch = TokenBatch(
-      examples.map(\.ids),
-      segments: hasPairs
-        ? examples.map { $0.segments.isEmpty ? [Int32](repeating: 0, count: $0.ids.count) : $0.segments } : [])
+    batch = TokenBatch(examples)
     var start = 0
     taskRows = examples.compactMap { example in
       defer { start += example.ids.count }

@@ -15,6 +15,13 @@ extension BlockStack {
   public func hidden(_ batch: TokenBatch, through count: Int, _ context: Context = Context()) -> Tensor {
     hidden(embedded(batch, context), through: 0..<count, of: batch, context)
   }
+
+  /// The channels of the stream.
+  public var streamWidth: Int {
+    var copy = self, width = 0
+    copy.forEachBlock { width = $1.width }
+    return width
+  }
 }
 
 /// The first number in a dotted name: the block that a layer or parameter belongs to; nil for what belongs to none.

@@ -50,6 +50,11 @@ public struct BlockTuning: Sendable {
         "the teacher has \(teacher.blockCount) blocks and the model \(model.blockCount): give a teacher of the same shape"
       )
     }
+    let (width, wanted) = (model.streamWidth, teacher.streamWidth)
+    guard width == wanted else {
+      throw TrainingError(
+        "the teacher's states have \(wanted) channels and the model's \(width): give a teacher of the same shape")
+    }
     let busy = Set(learning.compactMap { blockIndex($0.name) })
     rounds = stride(from: 0, to: model.blockCount, by: size).compactMap { first in
       let blocks = first..<min(model.blockCount, first + size)

@@ -192,5 +192,10 @@ struct BlockTuningTests {
     #expect(
       refusal(model, shallow)
         == "the teacher has 1 blocks and the model 2: give a teacher of the same shape")
+    var sizes = shallow.configuration
+    (sizes.layers, sizes.width, sizes.headSize) = (2, 2 * sizes.width, 2 * sizes.headSize)
+    #expect(
+      refusal(model, try Llama(sizes, from: RandomWeights(RandomKey(seed: 1))))
+        == "the teacher's states have 128 channels and the model's 64: give a teacher of the same shape")
   }
 }

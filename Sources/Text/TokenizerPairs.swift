@@ -27,6 +27,9 @@ extension Tokenizer {
   /// How many special tokens ``encode(_:pair:limit:)`` puts around one text, or around a pair.
   public func specialTokenCount(pair: Bool) -> Int { template.specialCount(pair: pair) }
 
+  /// How many kinds of segment ``encode(_:pair:limit:cutsStart:)`` tells apart in a pair.
+  public var segmentKinds: Int { 1 + (template.pair.map(\.segment).max() ?? 0) }
+
   /// How many tokens of two texts are kept when there is `room` for so many.
   static func longestFirst(_ first: Int, _ second: Int, room: Int) -> (first: Int, second: Int) {
     guard first + second > room else { return (first, second) }

@@ -80,6 +80,19 @@ struct ClassifiedRowTests {
     #expect(error?.description.contains("leave no room for text") == true)
   }
 
+  @Test func `A text without a token is refused`() throws {
+    let error = #expect(throws: FileError.self) {
+      try ExampleFixture.read(
+        "{\"text\": \"\", \"label\": \"no\"}",
+        tokenizer: try Tokenizer.read(TokenizerFixture.folder + "/tokenizers/bpe_bytelevel")
+      ) {
+        $0.format = .classification
+        $0.classes.labels = ["no", "yes"]
+      }
+    }
+    #expect(error?.description.contains("the text has no tokens") == true)
+  }
+
   @Test func `Numbers and truth values name classes as JSON writes them`() throws {
     let rows = "{\"text\": \"hello\", \"label\": 1}\n{\"text\": \"hello\", \"label\": true}"
     let (examples, _) = try read(rows) { $0.classes.labels = ["1", "true"] }

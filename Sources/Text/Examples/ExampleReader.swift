@@ -213,15 +213,19 @@ public struct ExampleReader: Sendable {
       throw RowProblem("\(limit) tokens leave no room for text between the special tokens", remedy: "raise max_seq_len")
     }
     let encoded = tokenizer.encode(text, pair: second, limit: limit, cutsStart: cutsStart)
+    guard !encoded.ids.isEmpty else { throw RowProblem("the text has no tokens") }
     example.ids = encoded.ids.map(Int32.init)
     example.segments = second == nil ? [] : encoded.segments.map(Int32.init)
   }
 
   /// The example of one text, or two, whose class is not known.
   ///
-  /// - Throws: a `FileError` naming `source` when it is longer than the options allow.
+  /// - Throws: a `FileError` naming `source` when it has no tokens or more than the options allow.
   public func example(_ text: String, _ second: String?, source: String) throws -> Example {
-    let example = try classified(text, second, nil, source)
+    let example: Example
+    do { example = try classified(text, second, nil, source) } catch let problem as RowProblem {
+      throw FileError(source, problem.problem, remedy: problem.remedy)
+    }
     if let limit = options.maxSequenceLength, example.ids.count > limit {
       throw FileError(source, "has \(example.ids.count) tokens; the model reads at most \(limit)")
     }

@@ -96,10 +96,11 @@ public struct Bert: Classifier {
     hidden(batch, through: layers.count, context).gathered(batch.starts)
   }
 
-  /// The classifier's product with the pooled states, `[sequences, labels]`; stops where there is no head.
+  /// The classifier's product with the pooled states, `[sequences, labels]`; these themselves, `[sequences, width]`, where
+  /// there is no head.
   public func logits(_ states: Tensor, _ context: Context) -> Tensor {
-    guard let classifier else { fatalError("a classifier without a head was asked for logits") }
-    return classifier(pooler(states, context).tanh, context)
+    let pooled = pooler(states, context).tanh
+    return classifier.map { $0(pooled, context) } ?? pooled
   }
 
   /// The channels of a head, on both sides of attention.
@@ -117,10 +118,7 @@ public struct Bert: Classifier {
     visitor("bert.embeddings.LayerNorm", &norm)
     visitor("bert.encoder.layer", &layers)
     visitor("bert.pooler.dense", &pooler)
-    if var present = classifier {
-      visitor("classifier", &present)
-      classifier = present
-    }
+    visitor("classifier", &classifier)
   }
 }
 

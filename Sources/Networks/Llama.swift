@@ -114,10 +114,7 @@ public struct Llama: LanguageModel {
     visitor("model.embed_tokens", &embedding)
     visitor("model.layers", &layers)
     visitor("model.norm.weight", &norm)
-    if var present = head {
-      visitor("lm_head", &present)
-      head = present
-    }
+    visitor("lm_head", &head)
   }
 }
 

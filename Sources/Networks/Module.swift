@@ -101,6 +101,13 @@ public struct Visitor {
     linear.visit(entering(name))
   }
 
+  /// Presents a linear layer that not every instance has.
+  public func callAsFunction(_ name: String, _ linear: inout AdaptedLinear?) {
+    guard var present = linear else { return }
+    self(name, &present)
+    linear = present
+  }
+
   /// Presents an embedding and what is grafted onto it.
   public func callAsFunction(_ name: String, _ embedding: inout AdaptedEmbedding) {
     onEmbedding(join(name), &embedding)

@@ -15,6 +15,7 @@ public struct ClassifiedText: Sendable, Equatable {
 
 /// Telling the classes of texts with a trained model.
 public struct Classification: Sendable {
+  private let model: LoadedModel
   private let network: any Classifier
   private let tokenizer: Tokenizer
   private var fields: ClassFields
@@ -24,14 +25,11 @@ public struct Classification: Sendable {
 
   /// By `model`, over rows laid out as `fields` say.
   ///
-  /// - Throws: a ``FileError`` when the model tells no classes or has no tokenizer, and when pairs are asked of a model
-  ///   that reads none.
+  /// - Throws: a ``FileError`` when the model tells no classes or has no tokenizer.
   public init(_ model: LoadedModel, fields: ClassFields = ClassFields()) throws {
     network = try model.requireClassifier()
     tokenizer = try model.requireTokenizer()
-    if fields.pair != nil && network.segmentKinds < 2 {
-      throw FileError(model.checkpoint.path, "knows one kind of segment and reads no pairs")
-    }
+    self.model = model
     self.fields = fields
     self.fields.labels = network.labels
     self.fields.mayBeUnknown = true
@@ -46,16 +44,19 @@ public struct Classification: Sendable {
 
   /// The class of one text, or of a pair.
   ///
-  /// - Throws: a ``FileError`` when it is longer than the model reads.
+  /// - Throws: a ``FileError`` when it is longer than the model reads, and for a pair when it reads none.
   public func tell(_ text: String, pair: String?) throws -> ClassifiedText {
-    tell([try reader(tooLong: .error).example(text, pair, source: "the text")])[0]
+    if pair != nil { try model.requirePairs() }
+    return tell([try reader(tooLong: .error).example(text, pair, source: "the text")])[0]
   }
 
   /// The class of every row of a file; longer rows are cut at the right.
   ///
   /// Rows may name their classes as the model does, or by number.
-  /// - Throws: a ``FileError`` for a row that is malformed or names a class the model does not know.
+  /// - Throws: a ``FileError`` for a row that is malformed or names a class the model does not know, and for pairs when it
+  ///   reads none.
   public func tell(file: String) throws -> [ClassifiedText] {
+    if fields.pair != nil { try model.requirePairs() }
     var named = self
     let found = try reader(tooLong: .truncateRight).classes(in: file)
     let isNumbered = !found.isSubset(of: labels) && found.allSatisfy { Int($0).map(labels.indices.contains) ?? false }
@@ -67,9 +68,7 @@ public struct Classification: Sendable {
   }
 
   private func tell(_ examples: [Example]) -> [ClassifiedText] {
-    let hasPairs = fields.pair != nil || examples.contains { !$0.segments.isEmpty }
-    let batch = TokenBatch(examples.map(\.ids), segments: hasPairs ? examples.map(\.segments) : [])
-    let probabilities = network.logits(batch).softmax
+    let probabilities = network.logits(TokenBatch(examples)).softmax
     let best = probabilities.rowArgmax, values = probabilities.values.map(Double.init), count = labels.count
     return examples.indices.map { row in
       let truth = examples[row].labels[0]

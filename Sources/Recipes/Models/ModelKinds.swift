@@ -30,4 +30,17 @@ extension LoadedModel {
     }
     return model
   }
+
+  /// Refuses pairs of texts where the model does not know the segments its tokenizer tells apart.
+  ///
+  /// - Throws: a ``FileError``.
+  func requirePairs() throws {
+    let (known, needed) = ((network as? any Classifier)?.segmentKinds ?? 0, try requireTokenizer().segmentKinds)
+    guard known >= needed else {
+      throw FileError(
+        checkpoint.path, at: "key 'type_vocab_size'",
+        "the model knows \(known) kinds of segment, and its tokenizer gives pairs of texts \(needed)",
+        remedy: "give texts alone")
+    }
+  }
 }

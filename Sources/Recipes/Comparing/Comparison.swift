@@ -75,7 +75,7 @@ public struct Comparison: Sendable {
     catalogue: RecipeCatalogue
   ) throws -> (runs: [Member], leftOut: [(family: String, reason: String)]) {
     let original = try Recipe.read(recipe, overrides: changes, catalogue: catalogue)
-    let wanted = try trainable(of: original)
+    let wanted = try TrainableCount(original)(original.adapter)
     var clock = try seconds.map { try ComparisonClock(seconds: $0, folder: folder) }
     var leftOut: [(family: String, reason: String)] = []
     let runs = try families.flatMap { family in
@@ -86,13 +86,14 @@ public struct Comparison: Sendable {
         own += keys.filter { original.origin(of: $0) != .default }.map { "~" + $0 }
       }
       own += familyChanges[family] ?? []
-      if !areNamed, let reason = objection(to: own, catalogue) {
+      func changed() throws -> Recipe { try Recipe.read(recipe, overrides: own, catalogue: catalogue) }
+      if !areNamed, let reason = objection(changed) {
         leftOut.append((family, reason))
         return [Member]()
       }
       // Full fine-tuning has no rank: it shows what all numbers would give.
       if budget == .params && family != Full.method {
-        let rank = try rank(of: family, own, wanted: wanted, catalogue)
+        let rank = try rank(of: changed(), wanted: wanted)
         own.append("adapter.rank=\(rank)")
         // Another rank, but the same factor in front of the change.
         if let alpha = original.adapter.alpha, !own.contains(where: { $0.hasPrefix("adapter.scale=") }) {
@@ -118,25 +119,24 @@ public struct Comparison: Sendable {
   }
 
   /// Why the recipe so changed cannot be trained; nil where it can.
-  private func objection(to changes: [String], _ catalogue: RecipeCatalogue) -> String? {
+  private func objection(_ recipe: () throws -> Recipe) -> String? {
     do {
-      let changed = try Recipe.read(recipe, overrides: changes, catalogue: catalogue)
+      let changed = try recipe()
       try RunPlan.check(changed)
-      _ = try trainable(of: changed)
+      _ = try TrainableCount(changed)(changed.adapter)
       return nil
     } catch {
       return "\(error)".split(separator: "\n").first.map(String.init) ?? ""
     }
   }
 
-  private func trainable(of recipe: Recipe) throws -> Int {
-    try RunPlan.trainableCount(recipe)
-  }
-
-  /// The rank at which `family` trains about as many numbers as the recipe's own adapter does.
-  private func rank(of family: String, _ changes: [String], wanted: Int, _ catalogue: RecipeCatalogue) throws -> Int {
+  /// The rank at which a family's recipe trains about as many numbers as the recipe's own adapter does.
+  private func rank(of recipe: Recipe, wanted: Int) throws -> Int {
+    let trainable = try TrainableCount(recipe)
     func count(_ rank: Int) throws -> Int {
-      try trainable(of: Recipe.read(recipe, overrides: changes + ["adapter.rank=\(rank)"], catalogue: catalogue))
+      var adapter = recipe.adapter
+      adapter.rank = rank
+      return try trainable(adapter)
     }
     // A family's count never falls with its rank: double until it is enough, then halve the gap.
     var low = 1, high = 1

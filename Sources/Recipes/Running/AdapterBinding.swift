@@ -57,7 +57,8 @@ extension LoadedModel {
   /// - Throws: a ``FileError`` when the adapter belongs to another base, unless `anyBase` allows it.
   @discardableResult
   public mutating func attach(_ folder: String, anyBase: Bool = false) throws -> PEFTConfiguration {
-    if let binding = try AdapterBinding.read(folder) {
+    let binding = try AdapterBinding.read(folder)
+    if let binding {
       let digest = try Fingerprint.model(checkpoint)
       guard anyBase || binding.digest == digest else {
         throw FileError(
@@ -72,7 +73,7 @@ extension LoadedModel {
       }
     }
     let configuration = try AdapterFolder.load(folder, onto: &network)
-    if let labels = try AdapterBinding.read(folder)?.labels, var classifier = network as? any Classifier {
+    if let labels = binding?.labels, var classifier = network as? any Classifier {
       classifier.name(labels)
       network = classifier
     }

@@ -221,12 +221,12 @@ public final class Run {
   /// Measures the model on the recipe's other rows; after training, beside what was measured before.
   @discardableResult
   private func evaluateOthers() throws -> [String: JSON] {
-    let before = Self.firstLosses(in: folder.path)
+    let before = training.step > 0 ? Self.firstLosses(in: folder.path) : [:]
     var found: [String: JSON] = [:]
     for (name, examples) in plan.data.also {
       let evaluation = Evaluation(
         training.model, on: examples, batchSize: plan.recipe.eval.batchSize, tasks: plan.data.tasks)
-      let first = training.step > 0 ? before[name] : nil
+      let first = before[name]
       let change = first.map { "; \(number(evaluation.loss - $0)) more than before training" } ?? ""
       say("also \(name) after step \(training.step): \(evaluation.line)\(change)")
       var entry = evaluation.json

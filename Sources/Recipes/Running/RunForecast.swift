@@ -54,19 +54,12 @@ struct RunForecast {
   /// The examples cut to a share of their length and supervised whole, so that the head's logits fill their chunk.
   private static func shortened(_ examples: ArraySlice<Example>, to wanted: Int, of tokens: Int) -> [Example] {
     examples.map { example in
-      guard !example.isClassified else { return cut(example, wanted, of: tokens) }
-      let ids = Array(example.ids.prefix(max(2, example.ids.count * wanted / tokens)))
-      var short = Example(ids: ids, labels: ids, source: example.source)
-      short.task = example.task
+      let count = max(2, example.ids.count * wanted / tokens)
+      var short = example
+      (short.ids, short.segments) = (Array(example.ids.prefix(count)), Array(example.segments.prefix(count)))
+      if !short.isClassified { short.labels = short.ids }
       return short
     }
-  }
-
-  private static func cut(_ example: Example, _ wanted: Int, of tokens: Int) -> Example {
-    let count = max(2, example.ids.count * wanted / tokens)
-    var short = example
-    (short.ids, short.segments) = (Array(example.ids.prefix(count)), Array(example.segments.prefix(count)))
-    return short
   }
 
   /// The line of the header.

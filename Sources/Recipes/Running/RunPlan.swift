@@ -128,33 +128,9 @@ public struct RunPlan: Sendable {
     self.configuration = configuration
     settings = try Self.settings(recipe, examples: data.train.count)
     (objective, teacherDigest) = try Self.objective(
-      recipe, configuration.plan, model, base: unrounded, steps: settings.schedule.total)
+      recipe, configuration.plan, model, base: unrounded, classes: classes, steps: settings.schedule.total)
     // Read after training only; what is wrong with it is better known before.
     if let prompts = recipe.merge?.verify.prompts?.path { _ = try ProbeText.sequences(prompts, for: model) }
-  }
-
-  /// How many numbers a run of `recipe` would train.
-  ///
-  /// - Throws: as opening the plan does.
-  public static func trainableCount(_ recipe: Recipe) throws -> Int {
-    var model = try LoadedModel(recipe.model.path?.path ?? "", chatTemplate: recipe.model.chatTemplate?.path)
-    var recipe = recipe
-    let classes = try RunClasses(&recipe, &model, random: RandomKey(seed: 0))
-    var plan = classes.including(head: model.network.headName, in: graftPlan(recipe.adapter))
-    if recipe.data.taskField != nil {
-      plan.settings.tasks = try RunData(recipe, model, classes: classes.names, random: RandomKey(seed: 0)).tasks
-    }
-    // What starts from measured inputs trains as many numbers as plain LoRA, without the measuring.
-    if let family = Catalogue.linear.first(where: { $0.method == plan.method }),
-      try !family.statistics(plan.settings).isEmpty
-    {
-      (plan.method, plan.settings.options) = (LoRA.method, [:])
-    }
-    plan.settings.start = "default"
-    // What a correction starts from, the base before it is rounded, is not had here and changes no count.
-    plan.settings.options["correction"] = nil
-    try model.network.graft(plan, random: RandomKey(seed: 0))
-    return model.network.trainableParameters.reduce(0) { $0 + $1.value.count }
   }
 
   /// Refuses what cannot end well, before anything is loaded.

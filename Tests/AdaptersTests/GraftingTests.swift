@@ -47,4 +47,14 @@ extension AdapterSettings {
     self.init()
     self.rankPattern = rankPattern
   }
+
+  @Test func `A classifier's head has a role of its own, so that it may have a rate of its own`() throws {
+    var model = try Checkpoint("\(fixtures)/models/bert-cls").model()
+    try model.graft(
+      GraftPlan(method: LoRA.method, targets: .names(["query"]), modulesToSave: ["classifier"]),
+      random: RandomKey(seed: 1))
+    let roles = Dictionary(uniqueKeysWithValues: model.trainableParameters.map { ($0.name, $0.role) })
+    #expect(roles["classifier.weight"] == .head && roles["classifier.bias"] == .bias)
+    #expect(roles.values.count { $0 == .factorA } == 2 && roles.values.count { $0 == .factorB } == 2)
+  }
 }

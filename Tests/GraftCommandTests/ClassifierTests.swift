@@ -99,11 +99,20 @@ struct ClassifierTests {
     (["data.train=one.jsonl", "~data.eval"], "names one class, 'a'; there is nothing to tell apart"),
     (["model.path=\(fixtures)/models/llama-untied"], "'classification' needs an encoder with a head"),
     (["data.eval=stranger.jsonl"], "class 'unheard' is none of those known: fox, greeting, other"),
+    (["objective.type=distillation"], "the base has no head for these classes that could be followed"),
+    (["objective.type=distillation", "objective.teacher=headless"], "the teacher tells 0 classes and the model 3"),
+    (
+      ["objective.type=distillation", "objective.teacher=\(fixtures)/models/llama-untied"],
+      "one of teacher and model tells classes and the other writes text"
+    ),
+    (["model.path=narrow", "data.pair_field=second"], "the model knows 1 kinds of segment"),
     (["data.max_seq_len=100"], "100 tokens are more than the model's context of 64"),
   ])
   func `What an encoder cannot do is refused before training`(_ changes: [String], _ problem: String) throws {
     try scratch.write("{\"text\": \"x\", \"label\": \"a\"}", to: "one.jsonl")
     try scratch.write("{\"text\": \"x\", \"label\": \"unheard\"}", to: "stranger.jsonl")
+    try make("headless") { $0.hasPrefix("classifier") ? nil : $1 }
+    try make("narrow") { $0.contains("token_type") ? $1.prefix(1) : $1 }
     let changes = changes.map { $0.hasPrefix("+") ? String($0.dropFirst()) : $0 }
     let ending = try Command.run(["train", "recipe.yaml"] + changes, in: scratch.path)
     #expect([2, 3].contains(ending.code), "\(ending.code)")
@@ -121,5 +130,60 @@ struct ClassifierTests {
     #expect(both.code == 2 && both.errors.contains("give either --text or --file"))
     let long = try run("classify", "model", "--text", String(repeating: "hello ", count: 90))
     #expect(long.code == 3 && long.errors.contains("the model reads at most 64"))
+  }
+
+  @Test func `An encoder without a head tells no classes, and merges as it reads`() throws {
+    try make("headless") { $0.hasPrefix("classifier") ? nil : $1 }
+    for command in [
+      ["classify", "headless", "--text", "hello"], ["logits", "headless", "--ids", "2,9,3", "--out", "x"],
+    ] {
+      let ending = try Command.run(command, in: scratch.path)
+      #expect(ending.code == 3 && ending.errors.contains("is an encoder without a head for classes"), "\(command)")
+    }
+    // An adapter of the encoder alone, as one trained for embeddings is.
+    try #require(try run("train", "recipe.yaml", "~merge").code == 0)
+    let tensors = scratch.path + "/run/adapter/adapter_model.safetensors"
+    let file = try Safetensors(tensors)
+    let kept = try file.names.filter { !$0.contains("classifier") }.map { name in
+      let entry = try file.entry(name)
+      return TensorToWrite(name: name, floats: try entry.floats(), shape: entry.shape)
+    }
+    try Safetensors.write(kept, metadata: [:], to: tensors)
+    var configuration = try #require(try JSON.read(scratch.path + "/run/adapter/adapter_config.json").object)
+    configuration["modules_to_save"] = .null
+    try scratch.write(JSON.object(configuration).text(), to: "run/adapter/adapter_config.json")
+    let merge = try run("merge", "headless", "run/adapter", "--any-base", "--output", "plain")
+    #expect(merge.code == 0 && merge.output.contains("does what base + adapter do"), "\(merge.output)\(merge.errors)")
+  }
+
+  @Test func `A pair is refused where the model knows one kind of segment`() throws {
+    try make("narrow") { $0.contains("token_type") ? $1.prefix(1) : $1 }
+    let pair = try run("classify", "narrow", "--text", "hello", "--pair", "world")
+    #expect(pair.code == 3 && pair.errors.contains("gives pairs of texts 2"), "\(pair.errors)")
+    #expect(try run("classify", "narrow", "--text", "hello").code == 0)
+  }
+
+  /// A copy of the model with its tensors as `change` has their rows.
+  private func make(
+    _ name: String, _ change: (_ name: String, _ rows: ArraySlice<[Float]>) -> ArraySlice<[Float]>?
+  ) throws {
+    let folder = scratch.path + "/" + name
+    try scratch.copy("models/bert-cls", as: name)
+    let file = try Safetensors(folder + "/model.safetensors")
+    let tensors = try file.names.compactMap { name -> TensorToWrite? in
+      let entry = try file.entry(name), values = try entry.floats()
+      let width = values.count / entry.shape[0]
+      let rows = stride(from: 0, to: values.count, by: width).map { Array(values[$0..<$0 + width]) }
+      guard let changed = change(name, rows[...]) else { return nil }
+      return TensorToWrite(
+        name: name, floats: changed.flatMap(\.self), shape: [changed.count] + entry.shape.dropFirst())
+    }
+    try FileManager.default.removeItem(atPath: folder + "/model.safetensors")
+    try Safetensors.write(tensors, metadata: [:], to: folder + "/model.safetensors")
+    if name == "narrow" {
+      var configuration = try #require(try JSON.read(folder + "/config.json").object)
+      configuration["type_vocab_size"] = .integer(1)
+      try JSON.object(configuration).text().write(toFile: folder + "/config.json", atomically: true, encoding: .utf8)
+    }
   }
 }

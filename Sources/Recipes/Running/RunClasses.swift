@@ -42,11 +42,7 @@ struct RunClasses: Sendable, Equatable {
         [recipe.problem("eval.samples", "an encoder writes no text", hint: "remove the section")],
         path: recipe.origin)
     }
-    if recipe.data.pairField != nil && classifier.segmentKinds < 2 {
-      throw RecipeError(
-        [recipe.problem("data.pair_field", "the model knows one kind of segment and reads no pairs")],
-        path: recipe.origin)
-    }
+    if recipe.data.pairField != nil { try model.requirePairs() }
     recipe.data.format = .classification
     var options = ExampleOptions()
     options.classes = Self.fields(recipe)

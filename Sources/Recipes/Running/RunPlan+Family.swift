@@ -7,7 +7,7 @@ extension RunPlan {
   /// What the recipe's `objective` section asks for, else what the family needs, else the cross-entropy; and the digest
   /// of the teacher the recipe names.
   static func objective(
-    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, base: any TextNetwork, steps: Int
+    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, base: any TextNetwork, classes: RunClasses, steps: Int
   ) throws -> (Objective, teacherDigest: String?) {
     let wanted = recipe.objective
     // Grafting has read the same settings already and would have thrown.
@@ -25,15 +25,7 @@ extension RunPlan {
     }
     let named = try wanted.teacher.map { try LoadedModel($0.path) }
     let teacher = named?.network ?? base
-    guard teacher.vocabularySize == model.network.vocabularySize else {
-      throw RecipeError(
-        [
-          recipe.problem(
-            "objective.teacher",
-            "the teacher has \(teacher.vocabularySize) token ids and the model \(model.network.vocabularySize)",
-            hint: "give a teacher with the model's tokenizer")
-        ], path: recipe.origin)
-    }
+    try checkTeacher(teacher, isNamed: named != nil, of: model.network, recipe, classes)
     let digest = try named.map { try Fingerprint.model($0.checkpoint) }
     guard wanted.type == .blocks else {
       return (
@@ -45,6 +37,41 @@ extension RunPlan {
       return (.blocks(tuning), digest)
     } catch let error as TrainingError {
       throw RecipeError([recipe.problem("objective.type", error.description)], path: recipe.origin)
+    }
+  }
+
+  /// Refuses a teacher that cannot be followed: of other tokens, rows or classes, or with a head that has learned nothing.
+  private static func checkTeacher(
+    _ teacher: any TextNetwork, isNamed: Bool, of model: any TextNetwork, _ recipe: Recipe, _ classes: RunClasses
+  ) throws {
+    func refusal(_ problem: String, hint: String, at key: String = "objective.teacher") -> RecipeError {
+      RecipeError([recipe.problem(key, problem, hint: hint)], path: recipe.origin)
+    }
+    guard teacher.vocabularySize == model.vocabularySize else {
+      throw refusal(
+        "the teacher has \(teacher.vocabularySize) token ids and the model \(model.vocabularySize)",
+        hint: "give a teacher with the model's tokenizer")
+    }
+    guard teacher.contextLength >= recipe.data.maxSequenceLength else {
+      throw refusal(
+        "the teacher reads at most \(teacher.contextLength) tokens, and rows may have \(recipe.data.maxSequenceLength)",
+        hint: "set data.max_seq_len: \(teacher.contextLength), or give another teacher")
+    }
+    let (own, told) = (model as? any Classifier, teacher as? any Classifier)
+    guard (own == nil) == (told == nil) else {
+      throw refusal(
+        "one of teacher and model tells classes and the other writes text", hint: "give a teacher of the model's kind")
+    }
+    guard let own, let told, recipe.objective.type == .distillation else { return }
+    guard own.labels.count == told.labels.count else {
+      throw refusal(
+        "the teacher tells \(told.labels.count) classes and the model \(own.labels.count)",
+        hint: "give a classifier of the same classes")
+    }
+    guard isNamed || !classes.isFresh else {
+      throw refusal(
+        "the base has no head for these classes that could be followed",
+        hint: "name a trained classifier as objective.teacher, or remove the section", at: "objective.type")
     }
   }
 }

@@ -11,6 +11,9 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 
+// Inside, so that its bodies are compiled for this processor too.
+#include "grouped.h"
+
 /// Values `q * scale + minimum`, in order, eight to a vector; `second` scales the last sixteen of a halved run.
 typedef struct run {
   __m256 q[4];
@@ -435,6 +438,7 @@ void graft_avx2_unpack(const graft_rows *rows, size_t count, float *values) {
     unpack_rows(rows, count, values, open, decode, form, bias, runs);  \
     break;
     EACH_PACKING(CASE)
+    case GRAFT_GROUPED: grouped_unpack(rows, count, values); break;
 #undef CASE
   }
 }
@@ -446,6 +450,7 @@ void graft_avx2_gemv(const graft_rows *rows, size_t count, const float *x, float
     gemv_rows(rows, count, x, y, open, decode, form, bias, runs);      \
     break;
     EACH_PACKING(CASE)
+    case GRAFT_GROUPED: grouped_gemv(rows, count, x, y); break;
 #undef CASE
   }
 }

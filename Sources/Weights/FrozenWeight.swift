@@ -16,7 +16,11 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
   public let columns: Int
   /// In what order the bytes hold the rows.
   public let order: RowOrder
+  /// Which input each stored column reads, where columns are stored in an order of their own.
+  public let columnOrder: [Int32]?
   private let rowBytes: Int
+  /// Bytes before the rows, which these share.
+  private let sharedBytes: Int
   private let base: UnsafeRawPointer
   private let owner: any AnyObject & Sendable
 
@@ -25,21 +29,28 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
   /// - Throws: a ``FileError`` at `place` of `path` when the sizes do not fit.
   public init(
     bytes: UnsafeRawBufferPointer, owner: any AnyObject & Sendable, packing: Packing, rows: Int, columns: Int,
-    order: RowOrder = .natural, path: String, place: String
+    order: RowOrder = .natural, columnOrder: [Int32]? = nil, path: String, place: String
   ) throws {
-    let rowBytes: Int
+    let rowBytes: Int, sharedBytes: Int
     do {
       rowBytes = try packing.bytesPerRow(columns: columns)
+      sharedBytes = try packing.sharedBytes(rows: rows, columns: columns)
     } catch {
       throw FileError(path, at: place, "\(error)")
     }
-    let (total, overflow) = rowBytes.multipliedReportingOverflow(by: rows)
-    guard let start = bytes.baseAddress, rows > 0, columns > 0, !overflow, total == bytes.count else {
+    let (rowsTotal, overflow) = rowBytes.multipliedReportingOverflow(by: rows)
+    let (total, overflows) = rowsTotal.addingReportingOverflow(sharedBytes)
+    guard let start = bytes.baseAddress, rows > 0, columns > 0, !overflow, !overflows, total == bytes.count else {
       throw FileError(
         path, at: place, "[\(rows), \(columns)] packed as \(packing.name) is not what \(bytes.count) bytes hold")
     }
     if case .rotaryPairs(let headSize) = order, rows % headSize != 0 {
       throw FileError(path, at: place, "\(rows) rows are no whole number of heads of \(headSize)")
+    }
+    if let columnOrder {
+      guard columnOrder.count == columns, Set(columnOrder) == Set(0..<Int32(columns)) else {
+        throw FileError(path, at: place, "its order of columns does not name each of \(columns) once")
+      }
     }
     // Float rows are read in place, so they must lie where a Float may.
     if packing == .float32, Int(bitPattern: start) % MemoryLayout<Float>.alignment != 0 {
@@ -49,14 +60,15 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
     } else {
       (base, self.owner) = (start, owner)
     }
-    (self.packing, self.rows, self.columns, self.order, self.rowBytes) = (packing, rows, columns, order, rowBytes)
+    (self.packing, self.rows, self.columns, self.order) = (packing, rows, columns, order)
+    (self.columnOrder, self.rowBytes, self.sharedBytes) = (columnOrder, rowBytes, sharedBytes)
   }
 
   /// `values` `[rows, columns]` as they are.
   public init(_ values: Tensor) {
     let whole = values.offset == 0 ? values.detached : Tensor(values.values, shape: values.shape)
     (packing, rows, columns, order) = (.float32, values.shape[0], values.shape[1], .natural)
-    rowBytes = columns * MemoryLayout<Float>.size
+    (columnOrder, rowBytes, sharedBytes) = (nil, columns * MemoryLayout<Float>.size, 0)
     (base, owner) = (UnsafeRawPointer(whole.storage.pointer), whole.storage)
   }
 
@@ -65,6 +77,10 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
   /// - Throws: when the packing's blocks do not divide the columns, or a value is not finite.
   public init(_ values: Tensor, packing: Packing, order: RowOrder = .natural) throws {
     let (rows, columns) = (values.shape[0], values.shape[1])
+    if case .grouped(let layout) = packing {
+      self = try GroupedCodes(rounding: values, to: layout).packed()
+      return
+    }
     let rowBytes = try packing.bytesPerRow(columns: columns)
     let packed = PackedBytes(count: rows * rowBytes)
     try values.withValues { source in
@@ -75,7 +91,8 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
           into: packed.start + order.stored(row) * rowBytes, firstRow: row)
       }
     }
-    (self.packing, self.rows, self.columns, self.order, self.rowBytes) = (packing, rows, columns, order, rowBytes)
+    (self.packing, self.rows, self.columns, self.order) = (packing, rows, columns, order)
+    (columnOrder, self.rowBytes, sharedBytes) = (nil, rowBytes, 0)
     (base, owner) = (UnsafeRawPointer(packed.start), packed)
   }
 
@@ -85,28 +102,47 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
   }
 
   /// The number of packed bytes.
-  public var byteCount: Int { rows * rowBytes }
+  public var byteCount: Int { sharedBytes + rows * rowBytes }
 
   /// Writes the given rows as `Float`.
   public func unpack(rows: Range<Int>, into place: UnsafeMutablePointer<Float>) {
-    forEachRun(rows) { packed, count, offset in graft_unpack(&packed, count, place + offset * columns) }
+    guard let columnOrder else {
+      return forEachRun(rows) { packed, count, offset in graft_unpack(&packed, count, place + offset * columns) }
+    }
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { row in
+      guard let scratch = row.baseAddress else { return }
+      for (offset, number) in rows.enumerated() {
+        forEachRun(number..<number + 1) { packed, count, _ in graft_unpack(&packed, count, scratch) }
+        let target = place + offset * columns
+        for (stored, column) in columnOrder.enumerated() { target[Int(column)] = scratch[stored] }
+      }
+    }
   }
 
   /// Writes the given rows' products with `vector`, without unpacking them.
   public func multiply(rows: Range<Int>, by vector: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
-    forEachRun(rows) { packed, count, offset in graft_gemv(&packed, count, vector, place + offset) }
+    guard let columnOrder else {
+      return forEachRun(rows) { packed, count, offset in graft_gemv(&packed, count, vector, place + offset) }
+    }
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { gathered in
+      guard let scratch = gathered.baseAddress else { return }
+      for (stored, column) in columnOrder.enumerated() { scratch[stored] = vector[Int(column)] }
+      forEachRun(rows) { packed, count, offset in graft_gemv(&packed, count, scratch, place + offset) }
+    }
   }
 
   /// Calls `body` for the given rows, as many at a time as lie one behind another.
   @inline(__always)
   private func forEachRun(_ rows: Range<Int>, _ body: (inout graft_rows, _ count: Int, _ offset: Int) -> Void) {
     withExtendedLifetime(owner) {
+      let firstRow = base + sharedBytes
       var packed = graft_rows(
-        packing: packing.kernel, group: packing.blockSize, columns: columns, row_bytes: rowBytes,
-        first: base + rows.lowerBound * rowBytes)
+        packing, columns: columns, rowBytes: rowBytes, first: firstRow + rows.lowerBound * rowBytes, shared: base,
+        firstRow: rows.lowerBound)
       if order == .natural { return body(&packed, rows.count, 0) }
       for (offset, row) in rows.enumerated() {
-        packed.first = base + order.stored(row) * rowBytes
+        let stored = order.stored(row)
+        (packed.first, packed.first_row) = (firstRow + stored * rowBytes, stored)
         body(&packed, 1, offset)
       }
     }
@@ -114,7 +150,7 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
 
   /// Calls `body` with the rows as they lie in memory if they are `Float` in natural order, else with nil.
   public func withFloats<R>(_ body: (UnsafePointer<Float>?) throws -> R) rethrows -> R {
-    guard packing == .float32, order == .natural else { return try body(nil) }
+    guard packing == .float32, order == .natural, columnOrder == nil else { return try body(nil) }
     return try withExtendedLifetime(owner) { try body(base.assumingMemoryBound(to: Float.self)) }
   }
 
@@ -123,6 +159,9 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
   /// - Throws: when a value is not finite.
   public func repacked(_ values: Tensor) throws -> FrozenWeight {
     require(values.shape == [rows, columns], "values of shape \(values.shape) for a matrix [\(rows), \(columns)]")
+    if let layout = packing.layout, packing.kernel == GRAFT_GROUPED || columnOrder != nil {
+      return try regrouped(values, layout)
+    }
     let packed = PackedBytes(count: byteCount)
     try withExtendedLifetime(owner) {
       try values.withValues { source in
@@ -140,6 +179,29 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
         bytes: UnsafeRawBufferPointer(start: start, count: byteCount), owner: packed, packing: packing, rows: rows,
         columns: columns, order: order, path: "memory", place: "a repacked matrix")
     }
+  }
+}
+
+extension FrozenWeight {
+  /// Other values in this layout.
+  private func regrouped(_ values: Tensor, _ layout: GroupLayout) throws -> FrozenWeight {
+    if let stray = values.firstNotFinite {
+      throw PackingError(
+        layout.name, row: stray.index / columns, "column \(stray.index % columns) is \(stray.value)",
+        remedy: "only finite values can be packed")
+    }
+    var codes = try GroupedCodes(self, layout)
+    codes.round(columnOrder.map { values.transposed.gathered($0).transposed } ?? values)
+    return try codes.packed(columnOrder: columnOrder)
+  }
+}
+
+extension Packing {
+  /// Bytes before all rows of a matrix.
+  func sharedBytes(rows: Int, columns: Int) throws -> Int {
+    guard case .grouped(let layout) = self else { return 0 }
+    try layout.check(rows: rows, columns: columns)
+    return layout.sharedBytes(rows: rows, columns: columns)
   }
 }
 

@@ -14,6 +14,9 @@ package enum PackedCodec {
     firstRow: Int = 0
   ) throws {
     _ = try packing.bytes(rows: rowCount, columns: columns)
+    guard packing.layout?.axis != .output else {
+      throw PackingError(packing.name, "groups along the output are not rows' own", remedy: "pack the whole matrix")
+    }
     let rowBytes = packing.rowBytes(columns)
     for row in 0..<rowCount {
       let values = rows + row * columns
@@ -82,9 +85,7 @@ package enum PackedCodec {
   }
 
   private static func packedRows(_ bytes: UnsafeRawPointer, _ columns: Int, _ packing: Packing) -> graft_rows {
-    graft_rows(
-      packing: packing.kernel, group: packing.blockSize, columns: columns, row_bytes: packing.rowBytes(columns),
-      first: bytes)
+    graft_rows(packing, columns: columns, rowBytes: packing.rowBytes(columns), first: bytes)
   }
 
   private static func check(_ values: UnsafePointer<Float>, _ columns: Int, _ packing: Packing, row: Int) throws {
@@ -118,6 +119,7 @@ package enum PackedCodec {
     case .int4(let group): Groups.packInt4(row, columns, group, out)
     case .int8(let group): Groups.packInt8(row, columns, group, out)
     case .nf4(let doubleQuantised): NormalFloat.pack(row, columns, doubleQuantised: doubleQuantised, out)
+    case .grouped(let layout): GroupedBytes.pack(row, columns, layout, out)
     }
   }
 
@@ -185,6 +187,20 @@ extension Packing {
     case .int4: GRAFT_INT4
     case .int8: GRAFT_INT8
     case .nf4(let doubleQuantised): doubleQuantised ? GRAFT_NF4_DOUBLE : GRAFT_NF4
+    case .grouped: GRAFT_GROUPED
     }
+  }
+}
+
+extension graft_rows {
+  /// Rows of `packing` from `first` on, which is row `firstRow`; `shared` is what lies before all rows.
+  init(
+    _ packing: Packing, columns: Int, rowBytes: Int, first: UnsafeRawPointer, shared: UnsafeRawPointer? = nil,
+    firstRow: Int = 0
+  ) {
+    let layout = packing.layout.flatMap { packing.kernel == GRAFT_GROUPED ? $0 : nil }
+    self.init(
+      packing: packing.kernel, group: layout?.groupLength(columns) ?? packing.blockSize, columns: columns,
+      row_bytes: rowBytes, first: first, layout: layout?.kernel ?? graft_layout(), shared: shared, first_row: firstRow)
   }
 }

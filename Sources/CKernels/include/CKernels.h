@@ -38,17 +38,55 @@ typedef enum graft_packing {
   GRAFT_INT8,
   GRAFT_NF4,
   GRAFT_NF4_DOUBLE,
+  GRAFT_GROUPED,
 } graft_packing;
+
+/// How a scale or an offset of a group is stored.
+typedef enum graft_number {
+  GRAFT_NUMBER_F32 = 0,
+  GRAFT_NUMBER_F16,
+  GRAFT_NUMBER_BF16,
+  /// A power of two, eight bits: 2^(byte - 127).
+  GRAFT_NUMBER_E8M0,
+} graft_number;
+
+/// What is taken from a code before it is scaled, or added afterwards.
+typedef enum graft_zero {
+  /// `centre`.
+  GRAFT_ZERO_NONE = 0,
+  /// An integer of eight bits, one a group.
+  GRAFT_ZERO_CODE,
+  /// Nothing; a number is added to the product, one a group.
+  GRAFT_ZERO_OFFSET,
+} graft_zero;
+
+/// How a row of GRAFT_GROUPED is made up; `Weights/GroupLayout.swift` documents the bytes.
+typedef struct graft_layout {
+  /// 1, 2, 3, 4 or 8.
+  unsigned bits;
+  graft_number scale;
+  graft_zero zero;
+  /// Whether a group is adjacent rows of one column, its numbers then being found at `graft_rows.shared`.
+  bool by_output;
+  float centre;
+  /// What codes stand for, 2^bits values; codes are integers where there are none.
+  const float *_Nullable levels;
+} graft_layout;
 
 /// A run of packed rows, all with the same packing and the same number of columns.
 typedef struct graft_rows {
   graft_packing packing;
-  /// Columns sharing a scale in GRAFT_INT2, GRAFT_INT4 and GRAFT_INT8, a multiple of 32; other packings ignore it.
+  /// Columns sharing a scale in GRAFT_INT2, GRAFT_INT4, GRAFT_INT8 and GRAFT_GROUPED, a multiple of 32, or rows where the
+  /// layout goes by output; other packings ignore it.
   size_t group;
   size_t columns;
   /// Bytes from one row to the next.
   size_t row_bytes;
   const void *first;
+  /// For GRAFT_GROUPED alone; and, where it goes by output, the groups' numbers and the first row's number.
+  graft_layout layout;
+  const void *_Nullable shared;
+  size_t first_row;
 } graft_rows;
 
 /// Whether the AVX2 + FMA + F16C kernels are in use.
@@ -82,6 +120,13 @@ float graft_bf16_value(uint16_t bits);
 
 /// The sixteen levels of the 4-bit normal float, rising from -1 to 1.
 const float *graft_nf4_levels(void);
+
+/// The sixteen values of a 4-bit float of so many exponent bits, 1 to 3, by code: sign bit, exponent, fraction; the
+/// smallest step of each is 1 but for 2 exponent bits, where it is ½.
+const float *graft_fp4_levels(unsigned exponent_bits);
+
+/// The sixteen values of bitsandbytes' 4-bit float, by code.
+const float *graft_bnb_fp4_levels(void);
 
 /// The 256 levels of the signed dynamic 8-bit map in which nested block maxima are stored, rising.
 const float *graft_dynamic_levels(void);

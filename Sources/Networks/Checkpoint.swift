@@ -49,7 +49,8 @@ public struct Checkpoint: Sendable {
   public func model() throws -> any TextNetwork {
     switch form {
     case .folder(let configuration):
-      let source = try SafetensorsSource(folder: path), file = path + "/config.json"
+      let source = try SafetensorsSource(folder: path, configuration: configuration)
+      let file = path + "/config.json"
       let model: any TextNetwork
       if architecture == "gpt2" {
         model = try GPT2(GPT2Configuration(json: configuration, path: file), from: source)

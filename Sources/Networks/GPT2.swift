@@ -137,11 +137,12 @@ struct GPT2Layer: Module {
   init(_ c: GPT2Configuration, prefix: String, from source: any WeightSource) throws {
     // GPT-2's checkpoints store matrices as [inputs, outputs], which they call Conv1D.
     func linear(_ name: String, _ outputs: Int, _ inputs: Int) throws -> AdaptedLinear {
-      let stored = try source.tensor("\(prefix).\(name).weight", shape: [inputs, outputs])
+      let full = "\(prefix).\(name).weight"
+      let weight =
+        try source.packed(full, rows: outputs, columns: inputs)
+        ?? FrozenWeight(source.tensor(full, shape: [inputs, outputs]).transposed)
       return AdaptedLinear(
-        FrozenLinear(
-          FrozenWeight(stored.transposed), bias: try source.vector("\(prefix).\(name).bias", count: outputs),
-          storesTransposed: true))
+        FrozenLinear(weight, bias: try source.vector("\(prefix).\(name).bias", count: outputs), storesTransposed: true))
     }
     first = try LayerNorm("\(prefix).ln_1", c.width, c.epsilon, from: source)
     second = try LayerNorm("\(prefix).ln_2", c.width, c.epsilon, from: source)

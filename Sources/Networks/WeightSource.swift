@@ -9,6 +9,8 @@ public protocol WeightSource: Sendable {
   var path: String { get }
   /// A matrix as it is packed, nothing copied where it can be avoided.
   func matrix(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight
+  /// The same for a matrix that the checkpoint packs; nil where it is stored plain.
+  func packed(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight?
   /// A vector as `Float`.
   func vector(_ name: String, count: Int) throws -> Tensor
   /// A tensor of any shape as `Float`.
@@ -18,6 +20,9 @@ public protocol WeightSource: Sendable {
 }
 
 extension WeightSource {
+  /// Nil: nothing is packed but what ``matrix(_:rows:columns:)`` gives anyway.
+  public func packed(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight? { nil }
+
   /// Refuses a checkpoint that holds more than the model computes with, which would change its outputs silently.
   func requireAllUsed(by model: String) throws {
     let left = unused
@@ -32,15 +37,26 @@ extension WeightSource {
 /// A Hugging Face folder's safetensors.
 public struct SafetensorsSource: WeightSource {
   private let file: Safetensors
+  private let form: (any PackedForm)?
   private let asked = Asked()
   /// The file; the folder where there are several.
   public var path: String { file.path }
 
-  /// The weights in `folder`: one file, or shards with an index.
-  public init(folder: String) throws { file = try Safetensors(folder: folder) }
+  /// The weights in `folder`, one file or shards with an index, packed as `configuration` says.
+  public init(folder: String, configuration: JSON = .object([:])) throws {
+    file = try Safetensors(folder: folder)
+    form = try packedForm(configuration, path: folder + "/config.json")
+  }
+
+  /// The matrix of that name where the configuration says that it is packed.
+  public func packed(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight? {
+    let tensors = PackedTensors(file: file) { [asked] in asked.insert($0) }
+    return try form?.matrix(name, rows: rows, columns: columns, in: tensors)
+  }
 
   /// The matrix of that name.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight {
+    if let packed = try packed(name, rows: rows, columns: columns) { return packed }
     let entry = try checked(name, [rows, columns])
     let packings: [ElementType: Packing] = [.f32: .float32, .f16: .float16, .bf16: .bfloat16]
     guard let packing = packings[entry.type] else {

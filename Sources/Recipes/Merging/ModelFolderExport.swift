@@ -8,17 +8,33 @@ import Weights
 public enum ModelFolderExport {
   /// Writes `network`, which must carry no adapter, with the configuration and tokenizer of `base`.
   ///
-  /// Weights that lie as F16 or BF16 keep that form; packed ones become F32, since a Hugging Face folder has no form for
-  /// GGUF's blocks. Every file appears whole or not at all.
-  public static func write(_ network: any TextNetwork, of base: LoadedModel, to folder: String) throws {
+  /// Weights that lie as F16 or BF16 keep that form. Packed ones become F32, which every reader of such folders knows,
+  /// unless `keepsPacked`: then they keep their bytes in Graft's own form. Every file appears whole or not at all.
+  public static func write(
+    _ network: any TextNetwork, of base: LoadedModel, to folder: String, keepsPacked: Bool = false
+  ) throws {
     try Folder.create(folder)
     if case .folder = base.checkpoint.form, sameFolder(folder, base.checkpoint.path) {
       throw FileError(folder, "is the base model's own folder", remedy: "choose another output")
     }
-    let (configuration, files) = try companions(of: network, base, folder)
+    let packed = keepsPacked ? packings(of: network) : [:]
+    let (configuration, files) = try companions(of: network, base, folder, packed)
     for (name, text) in files { try AtomicFile.write(text, to: folder + "/" + name) }
     try AtomicFile.write(configuration.text(pretty: true) + "\n", to: folder + "/config.json")
-    try Safetensors.write(tensors(of: network), metadata: ["format": "pt"], to: folder + "/model.safetensors")
+    let tensors = tensors(of: network, keeping: Set(packed.keys))
+    try Safetensors.write(tensors, metadata: ["format": "pt"], to: folder + "/model.safetensors")
+  }
+
+  /// The packings of the matrices that are no plain numbers, by their tensors' names.
+  static func packings(of network: any TextNetwork) -> [String: Packing] {
+    var copy = network
+    var found: [String: Packing] = [:]
+    func note(_ name: String, _ weight: FrozenWeight) {
+      if ![.float32, .float16, .bfloat16].contains(weight.packing) { found[name + ".weight"] = weight.packing }
+    }
+    copy.forEachLinear { note($0, $1.base.weight) }
+    copy.forEachEmbedding { note($0, $1.base.weight) }
+    return found
   }
 
   private static func sameFolder(_ a: String, _ b: String) -> Bool {
@@ -26,13 +42,14 @@ public enum ModelFolderExport {
   }
 
   private static func companions(
-    of network: any TextNetwork, _ base: LoadedModel, _ folder: String
+    of network: any TextNetwork, _ base: LoadedModel, _ folder: String, _ packed: [String: Packing]
   ) throws -> (JSON, [String: String]) {
+    let section = packed.isEmpty ? nil : GraftForm.section(packed)
     switch base.checkpoint.form {
     case .folder(let configuration):
       var object = configuration.object ?? [:]
       for key in ["torch_dtype", "dtype"] where object[key] != nil { object[key] = .string("float32") }
-      object["quantization_config"] = nil
+      object["quantization_config"] = section
       if let classifier = network as? any Classifier { object.merge(head(of: classifier)) { $1 } }
       let kept = [
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
@@ -46,10 +63,11 @@ public enum ModelFolderExport {
     case .gguf(let file):
       let tokenizer = try base.requireTokenizer()
       let configuration = try LlamaConfiguration(gguf: file)
-      return (
-        try configuration.json(bos: tokenizer.beginningOfSequence, eos: tokenizer.endOfSequence, path: folder),
-        try tokenizer.huggingFaceFiles()
-      )
+      let json = try configuration.json(
+        bos: tokenizer.beginningOfSequence, eos: tokenizer.endOfSequence, path: folder)
+      var object = json.object ?? [:]
+      object["quantization_config"] = section
+      return (.object(object), try tokenizer.huggingFaceFiles())
     }
   }
 
@@ -65,13 +83,18 @@ public enum ModelFolderExport {
     ]
   }
 
-  /// Every tensor of a model under its checkpoint name, written row by row.
-  static func tensors(of network: any TextNetwork) -> [TensorToWrite] {
+  /// Every tensor of a model under its checkpoint name, written row by row; those in `packed` as they are packed.
+  static func tensors(of network: any TextNetwork, keeping packed: Set<String> = []) -> [TensorToWrite] {
     var copy = network
     var tensors: [TensorToWrite] = []
-    copy.forEachEmbedding { tensors.append(tensor($0 + ".weight", $1.base.weight)) }
+    copy.forEachEmbedding { name, table in
+      let name = name + ".weight", weight = table.base.weight
+      tensors += packed.contains(name) ? GraftForm.tensors(name, weight) : [tensor(name, weight)]
+    }
     copy.forEachLinear { name, layer in
-      if layer.base.storesTransposed {
+      if packed.contains(name + ".weight") {
+        tensors += GraftForm.tensors(name + ".weight", layer.base.weight)
+      } else if layer.base.storesTransposed {
         let stored = layer.base.weight.unpacked().transposed
         tensors.append(TensorToWrite(name: name + ".weight", floats: stored.values, shape: stored.shape.dimensions))
       } else {

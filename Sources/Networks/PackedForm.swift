@@ -1,0 +1,41 @@
+import Files
+import Weights
+
+/// How a checkpoint packs its matrices, as the `quantization_config` of its `config.json` says.
+protocol PackedForm: Sendable {
+  /// The matrix called `name`, such as `model.layers.0.mlp.up_proj.weight`; nil where it is stored plain.
+  ///
+  /// - Throws: a ``FileError`` when its tensors are missing, or of types or shapes that do not belong together.
+  func matrix(_ name: String, rows: Int, columns: Int, in tensors: PackedTensors) throws -> FrozenWeight?
+}
+
+/// The tensors of a checkpoint, by the names its form has for them; those asked for count as used.
+struct PackedTensors: Sendable {
+  let file: Safetensors
+  let markUsed: @Sendable (String) -> Void
+
+  /// The tensor of that name.
+  func callAsFunction(_ name: String) throws -> TensorEntry {
+    markUsed(name)
+    return try file.entry(name)
+  }
+
+  /// Whether there is one.
+  func has(_ name: String) -> Bool { file[name] != nil }
+}
+
+/// The form that a model's configuration names; nil where its weights are plain.
+///
+/// - Parameter path: the configuration's file, for messages.
+/// - Throws: a ``FileError`` for a form that is not known, or wrongly described.
+func packedForm(_ configuration: JSON, path: String) throws -> (any PackedForm)? {
+  guard let section = configuration["quantization_config"], section != .null else { return nil }
+  let method = section["quant_method"]?.string
+  switch method {
+  case GraftForm.method: return try GraftForm(section, path: path)
+  default:
+    throw FileError(
+      path, at: "key 'quantization_config.quant_method'", "\(quoted(method ?? "")) is not read",
+      remedy: "expected \(GraftForm.method)")
+  }
+}

@@ -8,7 +8,7 @@ let package = Package(
     .executable(name: "graft", targets: ["graft"]),
     .library(
       name: "Graft",
-      targets: ["Autodiff", "Files", "Text", "Weights", "Networks", "Adapters", "Training", "Recipes"]),
+      targets: ["Autodiff", "Files", "Text", "Weights", "Networks", "Adapters", "Training", "Quantizing", "Recipes"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -27,10 +27,11 @@ let package = Package(
     .target(name: "Networks", dependencies: ["Autodiff", "Files", "Text", "Weights"]),
     .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Text", "Weights", "Networks"]),
     .target(name: "Training", dependencies: ["Autodiff", "Files", "Text", "Networks"]),
+    .target(name: "Quantizing", dependencies: ["Autodiff", "Files", "Weights", "Networks", "Adapters"]),
     .target(
       name: "Recipes",
       dependencies: [
-        "CKernels", "Adapters", "Training", "Text", "Files", .product(name: "Yams", package: "Yams"),
+        "CKernels", "Adapters", "Training", "Quantizing", "Text", "Files", .product(name: "Yams", package: "Yams"),
         .product(name: "Crypto", package: "swift-crypto"),
       ]),
     .executableTarget(
@@ -42,6 +43,7 @@ let package = Package(
     .testTarget(name: "NetworksTests", dependencies: ["Networks", "Files"]),
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "Adapters", "Networks", "Files", "Text"]),
+    .testTarget(name: "QuantizingTests", dependencies: ["Quantizing", "Networks", "Weights", "Files"]),
     .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Files"]),
     .testTarget(name: "RealModelTests", dependencies: ["Recipes", "Networks", "Weights", "Files", "Autodiff"]),
     .testTarget(name: "GraftCommandTests", dependencies: ["graft", "Files"]),

@@ -36,7 +36,7 @@ public enum Calibration {
   }
 
   /// Which rows are kept of `count`: one drawn from each of ``sampleRows`` equal parts, or all where there are fewer.
-  static func sampledRows(of count: Int) -> [Int] {
+  public static func sampledRows(of count: Int) -> [Int] {
     guard count > sampleRows else { return Array(0..<count) }
     var random = RandomKey(seed: 0)["calibration rows"].generator
     return (0..<sampleRows).map { part in
@@ -51,23 +51,39 @@ public enum Calibration {
   ) throws {
     let tokens = sampledRows(of: batches.reduce(0) { $0 + $1.ids.count })
     let sequences = sampledRows(of: batches.reduce(0) { $0 + $1.lengths.count })
+    let hearsHead = sites.contains(model.headName) || model is any Classifier
+    // A classifier's head, which lies in no block, reads one row a sequence.
+    let heard = try listen(
+      model, wanted, of: sites, keeping: { model is any Classifier && blockIndex($0) == nil ? sequences : tokens }
+    ) { listening in
+      for batch in batches {
+        let states = listening.states(batch, Context())
+        if hearsHead { _ = listening.logits(states, Context()) }
+      }
+    }
+    found.merge(heard) { $1 }
+  }
+
+  /// What `wanted` asks about the inputs of the layers `sites` of `model` while `run` has a copy of it, whose layers
+  /// listen, read what it likes.
+  ///
+  /// - Parameter keeping: the rows of a layer's input to keep where samples are asked for.
+  /// - Throws: what `run` throws, and a ``GraftError`` when a layer sees no token or sees numbers that are not finite.
+  public static func listen(
+    _ model: any TextNetwork, _ wanted: Statistics, of sites: [String], keeping rows: (String) -> [Int],
+    _ run: (any TextNetwork) throws -> Void
+  ) throws -> [String: SiteStatistics] {
     var listening = model
-    var moments: [String: Moments] = [:]
+    var moments: [String: Moments] = [:], found: [String: SiteStatistics] = [:]
     listening.forEachLinear { name, layer in
       guard sites.contains(name) else { return }
-      // A classifier's head, which lies in no block, reads one row a sequence.
-      let kept = model is any Classifier && blockIndex(name) == nil ? sequences : tokens
       let sums = Moments(
         layer.base.inputs, products: wanted.contains(.secondMoment),
-        keeping: wanted.contains(.samples) ? kept : nil)
+        keeping: wanted.contains(.samples) ? rows(name) : nil)
       moments[name] = sums
       layer.adapter = Observer(sums)
     }
-    let hearsHead = sites.contains(model.headName) || model is any Classifier
-    for batch in batches {
-      let states = listening.states(batch, Context())
-      if hearsHead { _ = listening.logits(states, Context()) }
-    }
+    try run(listening)
     for name in sites {
       guard let statistics = moments[name]?.statistics else {
         throw GraftError("no token of the calibration data reached layer '\(name)'", key: "calibration.data")
@@ -78,6 +94,7 @@ public enum Calibration {
       }
       found[name] = statistics
     }
+    return found
   }
 
   /// The layers in their order, as many at a time as the budget allows and at least one.
@@ -138,6 +155,24 @@ private final class Moments: Sendable {
     var largest: [Float], samples: [Float] = []
     /// How many of the rows to keep have been seen.
     var taken = 0
+
+    /// Adds what is summed a channel. Pointers are taken once for all rows, so that the inner loop is plain arithmetic.
+    mutating func add(_ values: UnsafeBufferPointer<Float>, rows: Int, width: Int) {
+      magnitudes.withUnsafeMutableBufferPointer { magnitudes in
+        squares.withUnsafeMutableBufferPointer { squares in
+          largest.withUnsafeMutableBufferPointer { largest in
+            for row in 0..<rows {
+              for column in 0..<width {
+                let value = values[row * width + column], magnitude = abs(value)
+                magnitudes[column] += Double(magnitude)
+                largest[column] = largest[column] < magnitude ? magnitude : largest[column]
+                squares[column] += Double(value) * Double(value)
+              }
+            }
+          }
+        }
+      }
+    }
   }
 
   private let sums: Mutex<Sums>
@@ -167,18 +202,13 @@ private final class Moments: Sendable {
           sums.samples += values[start..<start + width]
           sums.taken += 1
         }
-        for row in 0..<rows {
-          for column in 0..<width {
-            let value = Double(values[row * width + column])
-            sums.magnitudes[column] += abs(value)
-            sums.largest[column] = max(sums.largest[column], Float(abs(value)))
-            sums.squares[column] += value * value
-          }
-        }
+        sums.add(values, rows: rows, width: width)
       }
       guard !sums.products.isEmpty else { return }
       matmul(x, x, transposingA: true).withValues { values in
-        for i in values.indices { sums.products[i] += Double(values[i]) }
+        sums.products.withUnsafeMutableBufferPointer { products in
+          for i in values.indices { products[i] += Double(values[i]) }
+        }
       }
     }
   }

@@ -321,7 +321,7 @@ private struct Grafter {
 
 extension Module {
   /// Calls `body` with every adaptable linear layer, until it throws.
-  mutating func forEachLinear(throwing body: (String, inout AdaptedLinear) throws -> Void) throws {
+  package mutating func forEachLinear(throwing body: (String, inout AdaptedLinear) throws -> Void) throws {
     var failure: (any Error)?
     forEachLinear { name, layer in
       guard failure == nil else { return }
@@ -331,7 +331,7 @@ extension Module {
   }
 
   /// The same for embeddings.
-  mutating func forEachEmbedding(throwing body: (String, inout AdaptedEmbedding) throws -> Void) throws {
+  package mutating func forEachEmbedding(throwing body: (String, inout AdaptedEmbedding) throws -> Void) throws {
     var failure: (any Error)?
     forEachEmbedding { name, table in
       guard failure == nil else { return }

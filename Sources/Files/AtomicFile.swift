@@ -48,6 +48,16 @@ public enum AtomicFile {
     try write(path) { try $0.write(text) }
   }
 
+  /// Gives a file of the same folder, once it is on the disk, the name `path`.
+  static func move(_ temporary: String, to path: String) throws {
+    let descriptor = open(temporary, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError(path, "cannot be written: \(systemMessage(errno))") }
+    defer { close(descriptor) }
+    try check(fsync(descriptor), path, "cannot be written to disk")
+    try check(rename(temporary, path), path, "cannot be replaced")
+    try synchronise(parent(path), for: path)
+  }
+
   private static func check(_ result: Int32, _ path: String, _ problem: String) throws {
     guard result == 0 else { throw FileError(path, "\(problem): \(systemMessage(errno))") }
   }

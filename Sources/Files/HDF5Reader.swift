@@ -38,14 +38,7 @@ public final class HDF5Reader: Sendable {
   ) throws -> HDF5Array<Element> {
     try HDF5Library.enter {
       let place = "dataset \(quoted(name))"
-      try checkLinks(name)
-      guard let dataset = HDF5Handle.dataset(H5Dopen2(file, name, 0)) else {
-        throw FileError(path, at: place, "is no dataset")
-      }
-      guard let stored = HDF5Handle.type(H5Dget_type(dataset.id)),
-        Element.hdf5Types.stored.contains(where: { H5Tequal(stored.id, $0) > 0 })
-      else { throw FileError(path, at: place, "does not hold \(Element.hdf5Name)") }
-      let shape = try shape(of: dataset, place)
+      let dataset = try open(name, as: type, place), shape = try shape(of: dataset, place)
       if let expected, expected != shape {
         throw FileError(path, at: place, "has shape \(shape); expected \(expected)")
       }
@@ -56,6 +49,29 @@ public final class HDF5Reader: Sendable {
       }
       return HDF5Array(shape: shape, values: values)
     }
+  }
+
+  /// Refuses a dataset that is missing, or not of that type and shape, without reading it.
+  func check<Element: HDF5Element>(_ name: String, as type: Element.Type, shape wanted: [Int]) throws {
+    try HDF5Library.enter {
+      let place = "dataset \(quoted(name))"
+      let dataset = try open(name, as: type, place), shape = try shape(of: dataset, place)
+      guard shape == wanted else { throw FileError(path, at: place, "has shape \(shape); expected \(wanted)") }
+      _ = try checkedCount(shape, MemoryLayout<Element>.size, dataset, place)
+    }
+  }
+
+  private func open<Element: HDF5Element>(
+    _ name: String, as type: Element.Type, _ place: String
+  ) throws -> HDF5Handle {
+    try checkLinks(name)
+    guard let dataset = HDF5Handle.dataset(H5Dopen2(file, name, 0)) else {
+      throw FileError(path, at: place, "is no dataset")
+    }
+    guard let stored = HDF5Handle.type(H5Dget_type(dataset.id)),
+      Element.hdf5Types.stored.contains(where: { H5Tequal(stored.id, $0) > 0 })
+    else { throw FileError(path, at: place, "does not hold \(Element.hdf5Name)") }
+    return dataset
   }
 
   /// A text noted at the file's root.

@@ -103,6 +103,15 @@ public struct Bert: Classifier {
     return classifier.map { $0(pooled, context) } ?? pooled
   }
 
+  /// A norm's output is the stream as well as a layer's input, so no factor can be hidden in it.
+  public var inputGroups: [InputGroup] {
+    [
+      InputGroup(["attention.self.query", "attention.self.key", "attention.self.value"], from: .fixed),
+      InputGroup(["attention.output.dense"], from: .rows(of: "attention.self.value")),
+      InputGroup(["intermediate.dense"], from: .fixed), InputGroup(["output.dense"], from: .fixed),
+    ]
+  }
+
   /// The channels of a head, on both sides of attention.
   public var channelUnits: [String: Int] {
     ["self.query", "self.key", "self.value", "output.dense"].reduce(into: [:]) {

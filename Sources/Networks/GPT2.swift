@@ -108,6 +108,16 @@ public struct GPT2: LanguageModel {
     return norm(h)
   }
 
+  /// Each norm feeds one layer; what attention and the activation put out is no layer's output scaled.
+  public var inputGroups: [InputGroup] {
+    [
+      InputGroup(["attn.c_attn"], from: .norm(weight: "ln_1.weight", bias: "ln_1.bias")),
+      InputGroup(["attn.c_proj"], from: .fixed),
+      InputGroup(["mlp.c_fc"], from: .norm(weight: "ln_2.weight", bias: "ln_2.bias")),
+      InputGroup(["mlp.c_proj"], from: .fixed),
+    ]
+  }
+
   /// An empty cache for generating with this model.
   public func makeCache() -> KeyValueCache { KeyValueCache(layers: layers.count, width: configuration.width) }
 

@@ -36,14 +36,20 @@ public struct GraftForm: PackedForm {
 
   func matrix(_ name: String, rows: Int, columns: Int, in tensors: PackedTensors) throws -> FrozenWeight? {
     guard let packing = packings[name] else { return nil }
-    let entry = try tensors(name)
+    tensors.markUsed(name)
+    tensors.markUsed(name + Self.orderSuffix)
+    return try Self.matrix(name, packing, rows: rows, columns: columns, in: tensors.file)
+  }
+
+  /// The matrix called `name` in a file that holds it in this form.
+  package static func matrix(
+    _ name: String, _ packing: Packing, rows: Int, columns: Int, in file: Safetensors
+  ) throws -> FrozenWeight {
+    let entry = try file.entry(name)
     guard entry.type == .u8 else {
       throw FileError(entry.file.path, at: "tensor '\(name)'", "holds \(entry.type.rawValue); packed bytes are U8")
     }
-    var order: [Int32]?
-    if tensors.has(name + Self.orderSuffix) {
-      order = try tensors(name + Self.orderSuffix).integers().map { Int32(clamping: $0) }
-    }
+    let order = try file[name + orderSuffix]?.integers().map { Int32(clamping: $0) }
     return try FrozenWeight(
       bytes: entry.bytes, owner: entry.file, packing: packing, rows: rows, columns: columns, columnOrder: order,
       path: entry.file.path, place: "tensor '\(name)'")

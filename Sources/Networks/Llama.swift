@@ -93,6 +93,21 @@ public struct Llama: LanguageModel {
     ["q_proj", "k_proj", "v_proj", "o_proj"].reduce(into: [:]) { $0["self_attn." + $1] = configuration.headSize }
   }
 
+  /// Queries, keys and values read the first norm, gate and up the second; a value's rows pass through attention to
+  /// `o_proj` one to one where every head has keys of its own.
+  public var inputGroups: [InputGroup] {
+    let c = configuration
+    return [
+      InputGroup(
+        ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+        from: .norm(weight: "input_layernorm.weight", bias: nil)),
+      InputGroup(["self_attn.o_proj"], from: c.heads == c.kvHeads ? .rows(of: "self_attn.v_proj") : .fixed),
+      InputGroup(
+        ["mlp.gate_proj", "mlp.up_proj"], from: .norm(weight: "post_attention_layernorm.weight", bias: nil)),
+      InputGroup(["mlp.down_proj"], from: .rows(of: "mlp.up_proj")),
+    ]
+  }
+
   /// An empty cache for generating with this model.
   public func makeCache() -> KeyValueCache {
     KeyValueCache(layers: layers.count, width: configuration.kvHeads * configuration.headSize)

@@ -197,6 +197,12 @@ extension FrozenWeight {
 }
 
 extension Packing {
+  /// - Throws: a ``PackingError`` when a matrix `[rows, columns]` cannot be packed so.
+  package func check(rows: Int, columns: Int) throws {
+    _ = try bytesPerRow(columns: columns)
+    _ = try sharedBytes(rows: rows, columns: columns)
+  }
+
   /// Bytes before all rows of a matrix.
   func sharedBytes(rows: Int, columns: Int) throws -> Int {
     guard case .grouped(let layout) = self else { return 0 }

@@ -4,6 +4,7 @@ import Autodiff
 import Files
 import Glibc
 import Networks
+import Quantizing
 import Recipes
 import Training
 import Weights
@@ -38,7 +39,7 @@ enum Failure {
 
   private static func code(of error: any Error) -> Int32? {
     switch error {
-    case is UsageError, is GraftError, is TaskError: 2
+    case is UsageError, is GraftError, is TaskError, is QuantizationError: 2
     case is FileError, is PackingError, is AdapterOptionError: 3
     case is TrainingError, is DecompositionError: 1
     default: nil

@@ -10,7 +10,8 @@ import Weights
 /// before rounding. Stage 2 starts from the first run's folder (`adapter.from`): the correction is frozen, and a fresh
 /// LoRA learns the task beside it. `Ŵ` never changes, nor do its packed bytes.
 ///
-/// The correction starts as LoRA does, or at the closed form that `correction` names: svd, lqer or eora, see
+/// What it corrects is what the run's own rounding took, or, for a base that was packed beforehand, what it lacks of the
+/// teacher. The correction starts as LoRA does, or at the closed form that `correction` names: svd, lqer or eora, see
 /// ``ErrorCorrection``; `B` is divided by s₁, so that the scaled product is the correction whatever α is.
 ///
 /// Both are stored as one plain LoRA, exactly: A = [A₁; A₂], B = [s₁ B₁, s₂ B₂], scale 1. Stage 1 trains
@@ -74,7 +75,7 @@ public struct INT21: LowRankChange {
     guard configuration.correction != .none else { return }
     guard let original = setup.original else {
       throw GraftError(
-        "correction \(configuration.correction.rawValue) corrects what this run rounds; add a quantization section, or set correction: none",
+        "correction \(configuration.correction.rawValue) corrects what rounding took: add a quantization section, or name the original as objective.teacher of a packed base, or set correction: none",
         key: "correction")
     }
     let error = original.unpacked() - base.weight.unpacked()

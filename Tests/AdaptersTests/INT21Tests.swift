@@ -116,7 +116,8 @@ struct INT21Tests {
     }
     #expect(
       error?.description
-        == "correction svd corrects what this run rounds; add a quantization section, or set correction: none")
+        == "correction svd corrects what rounding took: add a quantization section, or name the original as objective.teacher of a packed base, or set correction: none"
+    )
     var settings = AdapterSettings()
     settings.options["correction"] = "best"
     let option = #expect(throws: AdapterOptionError.self) { try INT21.statistics(settings) }

@@ -1,13 +1,15 @@
 import Adapters
 import Networks
 import Training
+import Weights
 
 // What a run makes small.
 extension RunPlan {
   /// What the recipe's `objective` section asks for, else what the family needs, else the cross-entropy; and the digest
   /// of the teacher the recipe names.
   static func objective(
-    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, base: any TextNetwork, classes: RunClasses, steps: Int
+    _ recipe: Recipe, _ plan: GraftPlan, _ model: LoadedModel, teacher named: LoadedModel?, base: any TextNetwork,
+    classes: RunClasses, steps: Int
   ) throws -> (Objective, teacherDigest: String?) {
     let wanted = recipe.objective
     // Grafting has read the same settings already and would have thrown.
@@ -23,7 +25,6 @@ extension RunPlan {
             hint: "set adapter.consistency: 0, or remove the section")
         ], path: recipe.origin)
     }
-    let named = try wanted.teacher.map { try LoadedModel($0.path) }
     let teacher = named?.network ?? base
     try checkTeacher(teacher, isNamed: named != nil, of: model.network, recipe, classes)
     let digest = try named.map { try Fingerprint.model($0.checkpoint) }
@@ -38,6 +39,30 @@ extension RunPlan {
     } catch let error as TrainingError {
       throw RecipeError([recipe.problem("objective.type", error.description)], path: recipe.origin)
     }
+  }
+
+  /// The matrices as they were before they were rounded: by this run, or beforehand where the teacher is the original.
+  ///
+  /// - Throws: a ``RecipeError`` when the base's channels were scaled before it was packed, so that its matrices are not
+  ///   the teacher's rounded.
+  static func originals(
+    _ recipe: Recipe, _ model: LoadedModel, _ unrounded: any TextNetwork, _ teacher: LoadedModel?
+  ) throws -> [String: FrozenWeight] {
+    if try packing(recipe) != nil { return unrounded.linearWeights }
+    guard let teacher, model.isPacked, recipe.adapter.type == INT21.method else { return [:] }
+    let (own, told) = (model.network.linearWeights, teacher.network.linearWeights)
+    func shapes(_ weights: [String: FrozenWeight]) -> [String: [Int]] { weights.mapValues { [$0.rows, $0.columns] } }
+    guard shapes(own) == shapes(told) else { return [:] }
+    guard model.network.plainParameters == teacher.network.plainParameters else {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "objective.teacher",
+            "the base's channels were scaled before it was packed: its matrices are not the teacher's",
+            hint: "set adapter.correction: none, or pack the teacher by a method that scales nothing, such as gptq")
+        ], path: recipe.origin)
+    }
+    return told
   }
 
   /// Refuses a teacher that cannot be followed: of other tokens, rows or classes, or with a head that has learned nothing.
@@ -73,5 +98,14 @@ extension RunPlan {
         "the base has no head for these classes that could be followed",
         hint: "name a trained classifier as objective.teacher, or remove the section", at: "objective.type")
     }
+  }
+}
+
+extension TextNetwork {
+  /// Norms and biases, by name.
+  fileprivate var plainParameters: [String: [Float]] {
+    var copy = self, found: [String: [Float]] = [:]
+    copy.forEachParameter { if !$1.isTrainable { found[$0] = $1.value.values } }
+    return found
   }
 }

@@ -54,6 +54,7 @@ public struct RunPlan: Sendable {
     let random = RandomKey(seed: UInt64(bitPattern: Int64(recipe.seed)))
     classes = try RunClasses(&recipe, &model, random: random["head"])
     self.recipe = recipe
+    let teacher = try recipe.objective.teacher.map { try LoadedModel($0.path) }
     // A value: rounding the model below leaves the matrices here as they lie on disk.
     let unrounded = model.network
     var graftPlan = classes.including(head: model.network.headName, in: Self.graftPlan(recipe.adapter))
@@ -104,7 +105,7 @@ public struct RunPlan: Sendable {
         // Each number has a gradient, and the optimiser keeps two more of it.
         report = try model.network.graft(
           configuration.plan, random: random["adapter"], statistics: measured.statistics,
-          originals: Self.packing(recipe) == nil ? [:] : unrounded.linearWeights, atMost: recipe.memoryLimit / 16)
+          originals: try Self.originals(recipe, model, unrounded, teacher), atMost: recipe.memoryLimit / 16)
         configuration.plan.settings.channels = report.channels
         calibration = measured.spent
       }
@@ -128,7 +129,8 @@ public struct RunPlan: Sendable {
     self.configuration = configuration
     settings = try Self.settings(recipe, examples: data.train.count)
     (objective, teacherDigest) = try Self.objective(
-      recipe, configuration.plan, model, base: unrounded, classes: classes, steps: settings.schedule.total)
+      recipe, configuration.plan, model, teacher: teacher, base: unrounded, classes: classes,
+      steps: settings.schedule.total)
     // Read after training only; what is wrong with it is better known before.
     if let prompts = recipe.merge?.verify.prompts?.path { _ = try ProbeText.sequences(prompts, for: model) }
   }

@@ -16,7 +16,7 @@ extension Schema {
       "train.epochs", \.train.epochs, Codec.number("> 0") { $0 > 0 }.optional, "passes over the data, or max_steps",
       aliases: ["num_epochs", "num_train_epochs"]),
     Key(
-      "train.max_steps", \.train.maxSteps, Codec.integer(1 ... .max).optional, "optimiser steps, instead of epochs",
+      "train.max_steps", \.train.maxSteps, Codec.integer(0 ... .max).optional, "optimiser steps, instead of epochs",
       aliases: ["iters"]),
     Key(
       "train.batch_size", \.train.batchSize, .integer(1...1_048_576), "rows computed at once",

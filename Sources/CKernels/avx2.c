@@ -13,6 +13,7 @@
 
 // Inside, so that its bodies are compiled for this processor too.
 #include "grouped.h"
+#include "partly_binary.h"
 
 /// Values `q * scale + minimum`, in order, eight to a vector; `second` scales the last sixteen of a halved run.
 typedef struct run {
@@ -439,6 +440,7 @@ void graft_avx2_unpack(const graft_rows *rows, size_t count, float *values) {
     break;
     EACH_PACKING(CASE)
     case GRAFT_GROUPED: grouped_unpack(rows, count, values); break;
+    case GRAFT_PARTLY_BINARY: partly_binary_unpack(rows, count, values); break;
 #undef CASE
   }
 }
@@ -451,6 +453,7 @@ void graft_avx2_gemv(const graft_rows *rows, size_t count, const float *x, float
     break;
     EACH_PACKING(CASE)
     case GRAFT_GROUPED: grouped_gemv(rows, count, x, y); break;
+    case GRAFT_PARTLY_BINARY: partly_binary_gemv(rows, count, x, y); break;
 #undef CASE
   }
 }

@@ -107,14 +107,9 @@ GRAFT_INLINE void grouped_gemv(const graft_rows *rows, size_t count, const float
     float lanes[8] = {0}, values[32];
     for (size_t run = 0; run < rows->columns / 32; run++) {
       grouped_run(rows, r, run, values);
-      for (size_t k = 0; k < 4; k++) {
-        for (size_t i = 0; i < 8; i++) {
-          const float product = values[8 * k + i] * x[32 * run + 8 * k + i];
-          lanes[i] += product;
-        }
-      }
+      add_run(lanes, values, x + 32 * run);
     }
-    y[r] = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+    y[r] = sum_of_eight(lanes);
   }
 }
 

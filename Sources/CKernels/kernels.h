@@ -94,6 +94,20 @@ GRAFT_INLINE float nested_maximum(row_view row, size_t block) {
   return product + offset;
 }
 
+/// Adds the products of 32 values with `x` to eight lanes.
+GRAFT_INLINE void add_run(float *restrict lanes, const float *restrict values, const float *restrict x) {
+  for (size_t k = 0; k < 4; k++) {
+    for (size_t i = 0; i < 8; i++) {
+      const float product = values[8 * k + i] * x[8 * k + i];
+      lanes[i] += product;
+    }
+  }
+}
+
+GRAFT_INLINE float sum_of_eight(const float *lanes) {
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
 #if defined(__x86_64__)
 void graft_avx2_unpack(const graft_rows *rows, size_t count, float *values);
 void graft_avx2_gemv(const graft_rows *rows, size_t count, const float *x, float *y);

@@ -1,6 +1,7 @@
 /// Unpacking and dot products in plain C: the reference for every other version.
 #include "grouped.h"
 #include "kernels.h"
+#include "partly_binary.h"
 
 #define RUN 32
 
@@ -168,6 +169,7 @@ static float plain_value(graft_packing packing, const uint8_t *row, size_t i) {
 
 void graft_portable_unpack(const graft_rows *rows, size_t count, float *values) {
   if (rows->packing == GRAFT_GROUPED) return grouped_unpack(rows, count, values);
+  if (rows->packing == GRAFT_PARTLY_BINARY) return partly_binary_unpack(rows, count, values);
   const run_decoder decode = decoders[rows->packing];
   const size_t runs = rows->columns / RUN;
   for (size_t r = 0; r < count; r++) {
@@ -180,6 +182,7 @@ void graft_portable_unpack(const graft_rows *rows, size_t count, float *values) 
 
 void graft_portable_gemv(const graft_rows *rows, size_t count, const float *x, float *y) {
   if (rows->packing == GRAFT_GROUPED) return grouped_gemv(rows, count, x, y);
+  if (rows->packing == GRAFT_PARTLY_BINARY) return partly_binary_gemv(rows, count, x, y);
   const run_decoder decode = decoders[rows->packing];
   const size_t runs = rows->columns / RUN;
   for (size_t r = 0; r < count; r++) {

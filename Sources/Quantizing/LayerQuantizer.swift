@@ -22,6 +22,9 @@ struct LayerQuantizer {
 
   /// `weight` `[outputs, inputs]`, in float, as the plan packs it.
   func callAsFunction(_ weight: Tensor, _ loss: OutputLoss?, name: String) throws -> FrozenWeight {
+    if case .partlyBinary(let salient) = plan.packing, plan.rounding == .gptq, let loss {
+      return try FrozenWeight(partlyBinary: weight, salient: salient, moment: loss.moment, by: GPTQ())
+    }
     guard var layout = plan.packing.layout else { return try FrozenWeight(weight, packing: plan.packing) }
     if let loss {
       if plan.searchesFormat { layout = try best(formats(layout), weight, loss) }

@@ -85,6 +85,7 @@ public struct QuantizationPlan: Sendable, Equatable {
       }
       return
     }
+    if case .partlyBinary = packing, axis == .asPacked, !searchesFormat, clip == .none { return }
     let asked: [(Bool, String)] = [
       (rounding == .gptq, "gptq"), (axis == .adaptive, "adadim"), (searchesFormat, "fp4"),
       (clip != .none, "a choice of ranges"),

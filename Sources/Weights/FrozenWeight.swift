@@ -96,6 +96,34 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
     (base, owner) = (UnsafeRawPointer(packed.start), packed)
   }
 
+  /// `values` `[rows, columns]` with so many of a hundred numbers of a row in eight bits and the others a sign, chosen by
+  /// ``GPTQ``: salient are the numbers whose loss would cost most, w² / Uᵢᵢ².
+  ///
+  /// - Throws: as for any packing, and a `DecompositionError` when the moment is not finite or not positive definite.
+  public init(partlyBinary values: Tensor, salient: Int, moment: Tensor, by method: GPTQ) throws {
+    let packing = Packing.partlyBinary(salient: salient), (rows, columns) = (values.shape[0], values.shape[1])
+    try packing.check(rows: rows, columns: columns)
+    let factor = try inverseFactor(of: moment, damping: method.damping)
+    let importance = factor.withValues { factor in
+      (0..<columns).map { 1 / (factor[$0 * columns + $0] * factor[$0 * columns + $0]) }
+    }
+    let made: [PartlyBinary.Row] = values.withValues { values in
+      guard let base = values.baseAddress else { return [] }
+      return (0..<rows).map { PartlyBinary.Row(base + $0 * columns, columns, salient: salient, importance: importance) }
+    }
+    let chosen = try method.values(values, moment: moment) { row, column, value in made[row].rounded(value, column) }
+    let packed = PackedBytes(count: rows * packing.rowBytes(columns))
+    chosen.withValues { values in
+      guard let base = values.baseAddress else { return }
+      for row in 0..<rows { made[row].store(base + row * columns, at: packed.start + row * packing.rowBytes(columns)) }
+    }
+    self = try packed.withStart { start in
+      try FrozenWeight(
+        bytes: UnsafeRawBufferPointer(start: start, count: packed.count), owner: packed, packing: packing, rows: rows,
+        columns: columns, path: "memory", place: "a packed matrix")
+    }
+  }
+
   /// The packed bytes, in stored order.
   public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
     try withExtendedLifetime(owner) { try body(UnsafeRawBufferPointer(start: base, count: byteCount)) }

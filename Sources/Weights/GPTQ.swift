@@ -50,6 +50,21 @@ public struct GPTQ: Sendable {
     return OrderedCodes(codes: grid, columnOrder: isStored ? permutation : nil)
   }
 
+  /// `values` as numbers that `round` gives, which is asked for each in turn and told what it has become by then: a
+  /// quantiser of any kind whose numbers are known beforehand.
+  ///
+  /// - Throws: a ``DecompositionError`` when the moment is not finite or not positive definite.
+  func values(
+    _ values: Tensor, moment: Tensor, round: (_ row: Int, _ column: Int, _ value: Float) -> Float
+  ) throws -> Tensor {
+    let (rows, columns) = (values.shape[0], values.shape[1])
+    let dead = moment.withValues { values in (0..<columns).filter { values[$0 * columns + $0] == 0 } }
+    let factor = try inverseFactor(of: dead.isEmpty ? moment : moment.settingDiagonal(dead, to: 1), damping: damping)
+    let work = values.copied
+    feedBack(on: work, factor, rows: rows, unit: 1, fit: { _, _, _ in }, round: round)
+    return Tensor(work, values.shape)
+  }
+
   /// Rounds the columns of `work` in the order they lie; `place` says where the codes of each belong.
   private func run(
     on work: Storage, _ factor: Tensor, into grid: inout GroupedCodes, place: (Int) -> Int
@@ -59,45 +74,64 @@ public struct GPTQ: Sendable {
     let length = layout.groupLength(layout.axis == .input ? columns : rows)
     // What is rounded together: a row, or the rows that share scales.
     let unit = layout.axis == .input ? 1 : length
-    let weights = work.pointer, upper = factor.pointer, isStatic = hasStaticGroups, clip = clip
-    let errors = Storage(uninitialized: rows * block)
+    let weights = work.pointer, isStatic = hasStaticGroups, clip = clip
     grid.codes.withUnsafeMutableBufferPointer { codes in
       grid.grids.withUnsafeMutableBufferPointer { grids in
-        for start in stride(from: 0, to: columns, by: block) {
-          let end = min(columns, start + block), width = end - start
-          Parallel.forRanges(rows / unit, grain: max(1, 16 / unit)) { range in
-            for first in range.map({ $0 * unit }) {
-              if layout.axis == .input && !isStatic {
-                // The groups that start here are fitted to what earlier blocks left of them.
-                for column in start..<end where column % length == 0 {
-                  grids[layout.group(first, column, of: columns)] = GroupGrid(
-                    fitting: weights + first * columns + column, count: length, clip: clip, layout)
-                }
-              }
-              for column in start..<end {
-                let target = places[column], pivot = upper[column * columns + column]
-                if layout.axis == .output && !isStatic {
-                  grids[layout.group(first, target, of: columns)] = GroupGrid(
-                    fitting: weights + first * columns + column, count: unit, stride: columns, clip: clip, layout)
-                }
-                for row in first..<first + unit {
-                  let group = grids[layout.group(row, target, of: columns)], line = weights + row * columns
-                  let code = group.code(line[column])
-                  codes[row * columns + target] = code
-                  let error = (line[column] - group.value(code)) / pivot
-                  errors.pointer[row * width + column - start] = error
-                  let step = upper + column * columns
-                  for later in column..<end { line[later] -= error * step[later] }
-                }
+        feedBack(
+          on: work, factor, rows: rows, unit: unit,
+          fit: { first, column, isBlockStart in
+            guard !isStatic else { return }
+            let start = weights + first * columns
+            if layout.axis == .output {
+              grids[layout.group(first, places[column], of: columns)] = GroupGrid(
+                fitting: start + column, count: unit, stride: columns, clip: clip, layout)
+            } else if isBlockStart {
+              // The groups that start in this block are fitted to what earlier blocks left of them.
+              for group in column..<min(columns, column + block) where group % length == 0 {
+                grids[layout.group(first, group, of: columns)] = GroupGrid(
+                  fitting: start + group, count: length, clip: clip, layout)
               }
             }
+          },
+          round: { row, column, value in
+            let target = places[column], group = grids[layout.group(row, target, of: columns)]
+            let code = group.code(value)
+            codes[row * columns + target] = code
+            return group.value(code)
+          })
+      }
+    }
+  }
+
+  /// Replaces each number of `work` by what `round` makes of it, column by column, and has later columns make good the
+  /// error. `fit` is called before a column of `unit` adjacent rows is rounded.
+  private func feedBack(
+    on work: Storage, _ factor: Tensor, rows: Int, unit: Int,
+    fit: (_ first: Int, _ column: Int, _ isBlockStart: Bool) -> Void, round: (Int, Int, Float) -> Float
+  ) {
+    let columns = factor.shape[0], weights = work.pointer, upper = factor.pointer
+    let errors = Storage(uninitialized: rows * block)
+    for start in stride(from: 0, to: columns, by: block) {
+      let end = min(columns, start + block), width = end - start
+      Parallel.forRanges(rows / unit, grain: max(1, 16 / unit)) { range in
+        for first in range.map({ $0 * unit }) {
+          for column in start..<end {
+            fit(first, column, column == start)
+            let pivot = upper[column * columns + column], step = upper + column * columns
+            for row in first..<first + unit {
+              let line = weights + row * columns, rounded = round(row, column, line[column])
+              let error = (line[column] - rounded) / pivot
+              errors.pointer[row * width + column - start] = error
+              for later in column + 1..<max(end, column + 1) { line[later] -= error * step[later] }
+              line[column] = rounded
+            }
           }
-          guard end < columns else { continue }
-          gemm(
-            false, false, rows, columns - end, width, alpha: -1, errors.pointer, width,
-            upper + start * columns + end, columns, beta: 1, weights + end, columns)
         }
       }
+      guard end < columns else { continue }
+      gemm(
+        false, false, rows, columns - end, width, alpha: -1, errors.pointer, width, upper + start * columns + end,
+        columns, beta: 1, weights + end, columns)
     }
     withExtendedLifetime((work, factor, errors)) {}
   }

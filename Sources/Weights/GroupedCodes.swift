@@ -107,7 +107,8 @@ extension GroupLayout {
     try check()
     guard rows > 0, columns > 0, columns % 32 == 0 else {
       throw PackingError(
-        name, "a row has \(columns) columns, and 32 are packed together", remedy: "use a packing whose block divides \(columns)")
+        name, "a row has \(columns) columns, and 32 are packed together",
+        remedy: "use a packing whose block divides \(columns)")
     }
     let length = axis == .input ? columns : rows
     guard length % groupLength(length) == 0 else {

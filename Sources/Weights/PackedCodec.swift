@@ -62,7 +62,7 @@ package enum PackedCodec {
     _ = try packing.bytes(rows: rowCount, columns: columns)
     guard columns > 0 else { return }
     let rowBytes = packing.rowBytes(columns)
-    let isWhole = packing.blockSize == 1 || packing == .nf4(doubleQuantised: true)
+    let isWhole = packing.blockSize == 1 || packing == .nf4(doubleQuantised: true) || packing.isPartlyBinary
     let width = isWhole ? columns : packing.blockSize
     var before = [Float](repeating: 0, count: columns)
     for row in 0..<rowCount {
@@ -120,6 +120,7 @@ package enum PackedCodec {
     case .int8(let group): Groups.packInt8(row, columns, group, out)
     case .nf4(let doubleQuantised): NormalFloat.pack(row, columns, doubleQuantised: doubleQuantised, out)
     case .grouped(let layout): GroupedBytes.pack(row, columns, layout, out)
+    case .partlyBinary(let salient): PartlyBinary.pack(row, columns, salient: salient, out)
     }
   }
 
@@ -169,6 +170,9 @@ package enum PackedCodec {
 }
 
 extension Packing {
+  /// Whether the whole row shares its numbers.
+  fileprivate var isPartlyBinary: Bool { if case .partlyBinary = self { true } else { false } }
+
   /// The same packing to the kernels.
   var kernel: graft_packing {
     switch self {
@@ -188,6 +192,7 @@ extension Packing {
     case .int8: GRAFT_INT8
     case .nf4(let doubleQuantised): doubleQuantised ? GRAFT_NF4_DOUBLE : GRAFT_NF4
     case .grouped: GRAFT_GROUPED
+    case .partlyBinary: GRAFT_PARTLY_BINARY
     }
   }
 }

@@ -51,6 +51,8 @@ public enum Packing: Sendable, Hashable {
   /// Codes of a few bits in groups, laid out in any way; `int2`, `int4` and `int8` are such layouts with kernels of their
   /// own, and ``GroupLayout/packing`` gives them where they are meant.
   case grouped(GroupLayout)
+  /// So many of a hundred numbers of a row in eight bits, the others a sign around the row's mean: 2.8 bits a value at 10.
+  case partlyBinary(salient: Int)
 
   /// The name recipes and reports use: `Q4_1`, `int4-g64`, `nf4`, `nf4-double`.
   public var name: String {
@@ -71,6 +73,7 @@ public enum Packing: Sendable, Hashable {
     case .int8(let group): "int8-g\(group)"
     case .nf4(let doubleQuantised): doubleQuantised ? "nf4-double" : "nf4"
     case .grouped(let layout): layout.name
+    case .partlyBinary(let salient): "pb\(salient)"
     }
   }
 
@@ -101,13 +104,19 @@ public enum Packing: Sendable, Hashable {
       self = packing
       return
     }
+    if lower.hasPrefix("pb"), let salient = Int(lower.dropFirst(2)) {
+      self = .partlyBinary(salient: salient)
+      try checkGroup()
+      return
+    }
     guard let layout = GroupLayout(name: lower) else {
       let names = Packing.fixed.map(\.name).joined(separator: ", ")
       let elements = (["int1", "int2", "int3", "int4", "int8"] + GroupLayout.Levels.allCases.map(\.rawValue))
       throw PackingError(
         "'\(text)'", "unknown packing",
         remedy:
-          "expected one of \(names), or \(elements.joined(separator: ", ")) with -g<columns> or -row, such as int3-g64")
+          "expected one of \(names), or \(elements.joined(separator: ", ")) with -g<columns> or -row, such as int3-g64, or pb<salient of a hundred>"
+      )
     }
     self = layout.packing
     try checkGroup()
@@ -123,6 +132,7 @@ public enum Packing: Sendable, Hashable {
     case .nf4: 64
     // Groups along the output are whole matrices' business.
     case .grouped(let layout): layout.axis == .output || layout.group == 0 ? 32 : layout.group
+    case .partlyBinary: 32
     }
   }
 
@@ -157,6 +167,7 @@ public enum Packing: Sendable, Hashable {
   /// Bytes of one row of columns that `bytesPerRow` has accepted.
   func rowBytes(_ columns: Int) -> Int {
     if case .grouped(let layout) = self { return layout.rowBytes(columns) }
+    if case .partlyBinary(let salient) = self { return PartlyBinary.rowBytes(columns, salient: salient) }
     let blocks = columns / blockSize
     guard case .nf4(doubleQuantised: true) = self, blocks > 0 else { return blocks * bytesPerBlock }
     return blocks * bytesPerBlock + 4 * ((blocks + 255) / 256) + 4
@@ -180,6 +191,7 @@ public enum Packing: Sendable, Hashable {
     case .int8(let group): group + 4
     case .nf4(let doubleQuantised): doubleQuantised ? 33 : 36
     case .grouped(let layout): layout.rowBytes(blockSize)
+    case .partlyBinary(let salient): PartlyBinary.rowBytes(blockSize, salient: salient)
     }
   }
 
@@ -187,6 +199,7 @@ public enum Packing: Sendable, Hashable {
   var largestMagnitude: Float {
     switch self {
     case .float32, .nf4: .greatestFiniteMagnitude
+    case .partlyBinary: 1e36
     case .bfloat16: 0x1.FEp127
     case .int2, .int4, .int8: 1e38
     case .grouped(let layout): layout.scale == .half ? 65504 : 1e36
@@ -201,6 +214,11 @@ public enum Packing: Sendable, Hashable {
         throw PackingError(name, "groups of \(group) columns", remedy: "a group is a multiple of 32, such as 64")
       }
     case .grouped(let layout): try layout.check()
+    case .partlyBinary(let salient):
+      guard (1...50).contains(salient) else {
+        throw PackingError(
+          name, "\(salient) of a hundred", remedy: "1 to 50 of a hundred are kept in eight bits, such as pb10")
+      }
     default: return
     }
   }

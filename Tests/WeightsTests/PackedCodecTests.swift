@@ -79,7 +79,10 @@ func `Foreign blocks that did not change keep their bytes`(_ packing: Packing) t
   #expect(try repacked(values, over: bytes, rows: 4, packing) == bytes)
 }
 
-@Test(arguments: everyPacking.filter { $0.blockSize > 1 && $0 != .nf4(doubleQuantised: true) })
+@Test(
+  arguments: everyPacking.filter {
+    $0.blockSize > 1 && ![.nf4(doubleQuantised: true), .partlyBinary(salient: 10)].contains($0)
+  })
 func `A changed block leaves its neighbours' values alone`(_ packing: Packing) throws {
   let bytes = try arbitraryBytes(packing, rows: 2, columns: 1024, seed: 6)
   let old = unpacked(bytes, rows: 2, columns: 1024, packing)
@@ -160,6 +163,7 @@ private func codePlaces(_ packing: Packing, columns: Int) -> [Int] {
   case .int2: return Array(0..<columns / 4)
   case .int4, .nf4: return Array(0..<columns / 2)
   case .int8: return Array(0..<columns)
+  case .partlyBinary: return Array(columns / 8..<columns / 4)
   case .q4_0, .q8_0, .q5_0: places = (2, packing.bytesPerBlock)
   case .q6_K: places = (0, 208)
   default: places = (4, packing.bytesPerBlock)

@@ -5,7 +5,8 @@ import Testing
 
 /// Every packing, with groups of more than one size.
 let everyPacking: [Packing] =
-  [.float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K] + ownPackings
+  [.float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K, .partlyBinary(salient: 10)]
+  + ownPackings
 
 /// The packings laid out by this library.
 let ownPackings: [Packing] = [

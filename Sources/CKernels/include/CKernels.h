@@ -39,6 +39,7 @@ typedef enum graft_packing {
   GRAFT_NF4,
   GRAFT_NF4_DOUBLE,
   GRAFT_GROUPED,
+  GRAFT_PARTLY_BINARY,
 } graft_packing;
 
 /// How a scale or an offset of a group is stored.

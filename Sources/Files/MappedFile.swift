@@ -47,6 +47,16 @@ public final class MappedFile: @unchecked Sendable {
     try withExtendedLifetime(self) { try body(bytes) }
   }
 
+  /// Lets go of the memory that some of the bytes take; they load again when they are touched.
+  public func forget(_ part: UnsafeRawBufferPointer) {
+    guard let start = part.baseAddress else { return }
+    // Whole pages only: what else lies on the first and the last may be in use.
+    let page = Int(sysconf(Int32(_SC_PAGESIZE))), first = (Int(bitPattern: start) + page - 1) / page * page
+    let end = (Int(bitPattern: start) + part.count) / page * page
+    guard end > first else { return }
+    madvise(UnsafeMutableRawPointer(bitPattern: first), end - first, MADV_DONTNEED)
+  }
+
   deinit {
     if let start = bytes.baseAddress {
       munmap(UnsafeMutableRawPointer(mutating: start), bytes.count)

@@ -45,7 +45,12 @@ struct BlockQuantizer {
       guard let weight = scaled.weights.removeValue(forKey: short), let name = names[short] else { return nil }
       let loss = scaled.losses[short]
       let made = try LayerQuantizer(plan: plan)(weight, loss, name: name)
-      model.forEachLinear { if $0 == name { $1.base.weight = made } }
+      model.forEachLinear { layerName, layer in
+        guard layerName == name else { return }
+        // Nothing reads the original again.
+        layer.base.weight.forgetPages()
+        layer.base.weight = made
+      }
       return LayerReport(name, made, instead: weight, loss, bytesBefore: bytes[name] ?? 0)
     }
   }

@@ -129,6 +129,9 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
     try withExtendedLifetime(owner) { try body(UnsafeRawBufferPointer(start: base, count: byteCount)) }
   }
 
+  /// Lets go of the memory its bytes take where they are a file's, from which they load again when they are touched.
+  package func forgetPages() { withBytes { (owner as? MappedFile)?.forget($0) } }
+
   /// The number of packed bytes.
   public var byteCount: Int { sharedBytes + rows * rowBytes }
 

@@ -28,7 +28,7 @@ struct Graft: ParsableCommand {
     subcommands: [
       Train.self, Resume.self, Compare.self, Quantize.self, Merge.self, Combine.self, Convert.self, Export.self,
       Generate.self,
-      Classify.self, Perplexity.self, Logits.self, Inspect.self,
+      Classify.self, Perplexity.self, Divergence.self, Logits.self, Inspect.self,
       Validate.self, Fetch.self, Bench.self, List.self,
     ])
 

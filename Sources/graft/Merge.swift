@@ -9,19 +9,24 @@ struct Merge: ParsableCommand {
     abstract: "Fold an adapter into its base, read the result back, and prove that it does what both did together.",
     discussion: """
       A path ending in .gguf gives a GGUF file, any other a Hugging Face folder. 'full' keeps the changed matrices as
-      floats; 'requantize' rounds them to the packing they had. Ends with code 4 when the result is not faithful.
+      floats; 'requantize' rounds them to the packing they had; 'auto' takes the smallest of these that keeps the bounds,
+      where rounding alone does not with as few layers in eight bits as do. --modes shows all of them and writes nothing.
+      A folder of packed matrices is in Graft's own form. Ends with code 4 when the result is not faithful.
 
       EXAMPLES
         graft merge smollm2 runs/trivia/adapter --output merged --format full
         graft merge smollm2 runs/trivia/adapter --output merged.gguf --format requantize --raise q8_0
         graft merge embedded runs/topics/adapter --task humor --output humor.gguf
+        graft merge smollm2 runs/trivia/adapter --modes
+        graft merge smollm2 runs/trivia/adapter --output merged.gguf --format auto --max-kl 0.01
       """)
 
   @Argument(help: "The base model.") var model: String
   @Argument(help: "The adapter's folder.") var adapter: String
   @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
-  @Option(name: .shortAndLong, help: "Where the merged model goes.") var output: String
-  @Option(help: "full or requantize.") var format = "full"
+  @Option(name: .shortAndLong, help: "Where the merged model goes.") var output: String?
+  @Option(help: "full, requantize or auto.") var format = "full"
+  @Flag(help: "Show what each mode keeps and takes, and write nothing.") var modes = false
   @Option(help: "A packing, such as q8_0, for layers whose change their own packing would lose.") var raise: String?
   @Option(help: "Text or JSONL on which both are compared.") var probe: String?
   @Option(help: "Largest KL divergence, nats a token.") var maxKl = 0.02
@@ -31,13 +36,14 @@ struct Merge: ParsableCommand {
   @Flag(help: "Print the report as JSON.") var json = false
 
   func run() throws {
-    guard let format = MergeFormat(rawValue: format) else {
-      throw UsageError(description: "--format \(format): expected full or requantize")
+    guard modes || output != nil else { throw UsageError(description: "--output is missing; or give --modes") }
+    guard format == "auto" || MergeFormat(rawValue: format) != nil else {
+      throw UsageError(description: "--format \(format): expected full, requantize or auto")
     }
-    var job = MergeJob(format: format)
-    job.bounds.maxDivergence = maxKl
-    job.bounds.minAgreement = minTop1
-    job.bounds.minSurvival = minSurvival
+    var bounds = MergeBounds()
+    (bounds.maxDivergence, bounds.minAgreement, bounds.minSurvival) = (maxKl, minTop1, minSurvival)
+    var job = MergeJob(format: MergeFormat(rawValue: format) ?? .full)
+    job.bounds = bounds
     if let raise {
       do { job.raise = try Packing(parsing: raise) } catch {
         throw UsageError(description: "--raise \(raise): \(error)")
@@ -45,6 +51,19 @@ struct Merge: ParsableCommand {
     }
     let base = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: true)
     let probes = try probe.map { try ProbeText.sequences($0, for: base) } ?? ProbeText.standard(for: base)
+    if modes || format == "auto" {
+      var comparison = MergeModes()
+      comparison.bounds = bounds
+      let found = try comparison.compare(base, probe: probes)
+      if modes { return Console.result(json ? MergeModes.json(found).text(pretty: true) : MergeModes.text(found)) }
+      Console.error(MergeModes.text(found))
+      guard let best = MergeModes.best(of: found), let chosen = best.job(bounds) else {
+        Console.error("no merged model keeps the bounds: keep the adapter beside its base, or loosen them")
+        throw Ending(code: 4)
+      }
+      job = chosen
+    }
+    guard let output else { return }
     let report = try job.write(base, to: output, probe: probes)
     Console.result(json ? report.json.text(pretty: true) : report.text)
     if !report.holds { throw Ending(code: 4) }

@@ -18,7 +18,7 @@ struct Perplexity: ParsableCommand {
   @Argument(help: "The model.") var model: String
   @Option(help: "The adapter's folder.") var adapter: String?
   @Option(help: "The task to serve, for an adapter that routes by task.") var task: String?
-  @Option(help: "The text file.") var text: String
+  @Option(help: "The text file, or rows of .jsonl, laid end to end.") var text: String
   @Option(help: "Tokens a window.") var window = 512
   @Option(help: "Windows at most; all if left out.") var windows: Int?
   @Option(help: "Tokens at a window's start that are read but not scored, at least 1.") var skip = 1

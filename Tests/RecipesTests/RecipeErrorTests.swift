@@ -45,7 +45,7 @@ import Testing
   ),
   (
     "train: {max_steps: 1_000}",
-    "5:20: 'train.max_steps' must be a whole number ≥ 1; found the string '1_000' [write 1000]"
+    "5:20: 'train.max_steps' must be a whole number ≥ 0; found the string '1_000' [write 1000]"
   ),
   (
     "seed: 0o10",

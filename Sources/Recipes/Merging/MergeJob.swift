@@ -11,6 +11,8 @@ public struct MergeJob: Sendable {
   public var bounds = MergeBounds()
   /// A packing for the layers whose change their own packing would lose.
   public var raise: Packing?
+  /// Packings of layers by name, whatever survives there.
+  public var raising: [String: Packing] = [:]
 
   /// A job with the default bounds.
   public init(format: MergeFormat) { self.format = format }
@@ -20,22 +22,18 @@ public struct MergeJob: Sendable {
   ///
   /// - Throws: a ``FileError`` when the result cannot be written, or has no form in the kind of file asked for.
   public func write(_ model: LoadedModel, to path: String, probe: [[Int32]]) throws -> MergeReport {
-    var folded = try model.folded(format)
+    var folded = try model.folded(format, raising: raising)
     if let raise {
       let lost = folded.layers.filter { !($0.survival >= bounds.minSurvival) }.map(\.name)
       if !lost.isEmpty {
-        folded = try model.folded(format, raising: Dictionary(uniqueKeysWithValues: lost.map { ($0, raise) }))
+        let raised = Dictionary(uniqueKeysWithValues: lost.map { ($0, raise) })
+        folded = try model.folded(format, raising: raising.merging(raised) { $1 })
       }
     }
     if path.hasSuffix(".gguf") {
       try GGUFExport.write(folded.network, of: model, type: nil, to: path)
     } else {
-      guard format == .full || !model.isPacked else {
-        throw FileError(
-          path, "a Hugging Face folder has no form for packed blocks",
-          remedy: "write a .gguf file, or merge with --format full")
-      }
-      try ModelFolderExport.write(folded.network, of: model, to: path)
+      try ModelFolderExport.write(folded.network, of: model, to: path, keepsPacked: format == .requantize)
     }
     let written = try LoadedModel(path)
     let proof = MergeProof(reference: model.network, candidate: written.network, on: probe)

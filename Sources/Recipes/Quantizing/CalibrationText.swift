@@ -1,6 +1,5 @@
 import Files
 import Networks
-import Text
 
 /// Sequences of one length cut from a text, on which layers are measured.
 public struct CalibrationText: Sendable {
@@ -23,7 +22,7 @@ public struct CalibrationText: Sendable {
         path, "cannot be read \(length) tokens at a time: the model reads at most \(model.network.contextLength)",
         remedy: "choose shorter sequences")
     }
-    let ids = try ids(for: model), available = ids.count / length
+    let ids = try TokenText(path: path).ids(for: model), available = ids.count / length
     guard available > 0 else {
       throw FileError(
         path, "has \(ids.count) tokens, fewer than one sequence of \(length)",
@@ -34,17 +33,5 @@ public struct CalibrationText: Sendable {
       let start = index * available / count * length
       return Array(ids[start..<start + length])
     }
-  }
-
-  private func ids(for model: LoadedModel) throws -> [Int32] {
-    let tokenizer = try model.requireTokenizer()
-    guard path.hasSuffix(".jsonl") || path.hasSuffix(".json") else {
-      return tokenizer.encodePlain(try TextFile.read(path)).map(Int32.init)
-    }
-    var options = ExampleOptions()
-    options.maxSequenceLength = model.network.contextLength
-    options.tooLong = .truncateRight
-    return try ExampleReader(tokenizer: tokenizer, template: model.template, options: options).read(path)
-      .examples.flatMap(\.ids)
   }
 }

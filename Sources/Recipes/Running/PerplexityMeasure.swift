@@ -21,26 +21,22 @@ public struct PerplexityMeasure: Sendable {
     public let tokens: Int, windows: Int
   }
 
-  /// Measures `model` on the text file `path`.
+  /// Measures `model` on the text file `path`, or on the rows of a JSON Lines file laid end to end.
   ///
   /// - Throws: a ``FileError`` when the text is shorter than one window.
   public func measure(_ model: LoadedModel, text path: String) throws -> Result {
     let network = try model.requireLanguageModel()
-    let ids = try model.requireTokenizer().encodePlain(try TextFile.read(path)).map(Int32.init)
-    let starts = Array(stride(from: 0, through: ids.count - window, by: window).prefix(limit ?? .max))
-    guard !starts.isEmpty else {
-      throw FileError(
-        path, "has \(ids.count) tokens, fewer than one window of \(window)", remedy: "choose a smaller window")
-    }
+    let text = TokenText(path: path), ids = try text.ids(for: model)
+    let windows = try text.windows(ids, of: window, limit: limit)
     var total = 0.0, count = 0
-    for start in starts {
-      let piece = Array(ids[start..<start + window])
+    for range in windows {
+      let piece = Array(ids[range])
       let labels = Array(repeating: Example.unsupervised, count: skip) + piece[skip...]
       let (sum, scored) = network.lossSum(TokenBatch([piece]), labels: labels, Context())
       total += Double(sum.scalar)
       count += scored
     }
     let loss = total / Double(count)
-    return Result(loss: loss, perplexity: exponential(loss), tokens: count, windows: starts.count)
+    return Result(loss: loss, perplexity: exponential(loss), tokens: count, windows: windows.count)
   }
 }

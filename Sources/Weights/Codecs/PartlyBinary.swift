@@ -74,6 +74,7 @@ enum PartlyBinary {
   }
 
   static func pack(_ row: UnsafePointer<Float>, _ columns: Int, salient: Int, _ out: UnsafeMutableRawPointer) {
+    guard columns > 0 else { return }
     Row(row, columns, salient: salient).store(row, at: out)
   }
 }

@@ -38,6 +38,14 @@ typedef enum graft_packing {
   GRAFT_INT8,
   GRAFT_NF4,
   GRAFT_NF4_DOUBLE,
+  GRAFT_Q1_0,
+  GRAFT_Q2_0,
+  GRAFT_Q2_K,
+  GRAFT_Q3_K,
+  GRAFT_IQ4_NL,
+  GRAFT_IQ4_XS,
+  GRAFT_MXFP4,
+  GRAFT_NVFP4,
 } graft_packing;
 
 /// A run of packed rows, all with the same packing and the same number of columns.
@@ -82,6 +90,9 @@ float graft_bf16_value(uint16_t bits);
 
 /// The sixteen levels of the 4-bit normal float, rising from -1 to 1.
 const float *graft_nf4_levels(void);
+
+/// The sixteen levels of IQ4_NL and IQ4_XS, rising from -127 to 113.
+const int8_t *graft_iq4_levels(void);
 
 /// The 256 levels of the signed dynamic 8-bit map in which nested block maxima are stored, rising.
 const float *graft_dynamic_levels(void);

@@ -42,7 +42,7 @@ let package = Package(
     .testTarget(name: "NetworksTests", dependencies: ["Networks", "Files"]),
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "Adapters", "Networks", "Files", "Text"]),
-    .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Files"]),
+    .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Networks", "Weights", "Files"]),
     .testTarget(name: "RealModelTests", dependencies: ["Recipes", "Networks", "Weights", "Files", "Autodiff"]),
     .testTarget(name: "GraftCommandTests", dependencies: ["graft", "Files"]),
   ],

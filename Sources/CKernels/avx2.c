@@ -15,24 +15,27 @@
 #include "grouped.h"
 #include "partly_binary.h"
 
-/// Values `q * scale + minimum`, in order, eight to a vector; `second` scales the last sixteen of a halved run.
+/// Values `q * scale + minimum`, in order, eight to a vector; the second pair is for the last sixteen of a halved run.
 typedef struct run {
   __m256 q[4];
-  __m256 scale, second, minimum;
+  __m256 scale, second, minimum, second_minimum;
 } run;
 
 /// What the values of a run are made of.
 typedef enum form {
-  form_plain,   // q
-  form_scaled,  // (q - bias) * scale
-  form_halved,  // (q - bias) * scale, sixteen values to a scale
-  form_affine,  // q * scale + minimum
+  form_plain,          // q
+  form_scaled,         // (q - bias) * scale
+  form_halved,         // (q - bias) * scale, sixteen values to a scale
+  form_affine,         // q * scale + minimum
+  form_halved_affine,  // q * scale + minimum, sixteen values to a scale and a minimum
 } form;
 
-/// What the runs of a block share: a scale and an offset, or sixteen scales, or eight scales and then eight minima
-/// taken negative.
+GRAFT_INLINE bool is_halved(form f) { return f == form_halved || f == form_halved_affine; }
+
+/// What the runs of a block share: a scale and an offset, or their scales, followed in the affine forms by as many
+/// minima taken negative.
 typedef struct sub_blocks {
-  float numbers[16];
+  float numbers[32];
 } sub_blocks;
 
 /// Unpacks what the runs of block `block` share; the packings without super-blocks share nothing.
@@ -60,24 +63,31 @@ GRAFT_INLINE void signed_bytes(const uint8_t *codes, run *out) {
   }
 }
 
-GRAFT_INLINE void unsigned_bytes(__m256i codes, run *out) {
+/// Codes of one byte a value, with a sign or without.
+GRAFT_INLINE void widen_bytes(__m256i codes, bool is_signed, run *out) {
   const __m128i low = _mm256_castsi256_si128(codes), high = _mm256_extracti128_si256(codes, 1);
-  out->q[0] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low));
-  out->q[1] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(low, low)));
-  out->q[2] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high));
-  out->q[3] = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(high, high)));
+  const __m128i eights[4] = {low, _mm_unpackhi_epi64(low, low), high, _mm_unpackhi_epi64(high, high)};
+  for (int k = 0; k < 4; k++) {
+    out->q[k] = _mm256_cvtepi32_ps(is_signed ? _mm256_cvtepi8_epi32(eights[k]) : _mm256_cvtepu8_epi32(eights[k]));
+  }
+}
+
+GRAFT_INLINE void unsigned_bytes(__m256i codes, run *out) { widen_bytes(codes, false, out); }
+
+/// 32 bits, one byte a bit: all ones where it is set.
+GRAFT_INLINE __m256i bits_as_bytes(const uint8_t *bits) {
+  const __m256i spread = _mm256_shuffle_epi8(
+      _mm256_set1_epi32((int)load_u32(bits)), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
+                                                                 0x0303030303030303));
+  const __m256i one = _mm256_set1_epi64x((long long)0x8040201008040201);
+  return _mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one);
 }
 
 /// Sixteen bytes of nibbles and 32 fifth bits, one byte a value.
 GRAFT_INLINE __m256i nibbles_and_bits(const uint8_t *codes, const uint8_t *bits) {
   const __m128i packed = _mm_loadu_si128((const __m128i *)codes);
   const __m256i low = _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(packed, 4), packed), _mm256_set1_epi8(15));
-  const __m256i spread = _mm256_shuffle_epi8(
-      _mm256_set1_epi32((int)load_u32(bits)), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202,
-                                                                 0x0303030303030303));
-  const __m256i one = _mm256_set1_epi64x((long long)0x8040201008040201);
-  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one);
-  return _mm256_or_si256(low, _mm256_and_si256(set, _mm256_set1_epi8(16)));
+  return _mm256_or_si256(low, _mm256_and_si256(bits_as_bytes(bits), _mm256_set1_epi8(16)));
 }
 
 GRAFT_INLINE void decode_f32(row_view row, size_t block, size_t j, const sub_blocks *shared, run *out) {
@@ -263,6 +273,8 @@ GRAFT_INLINE void decode_nf4_double(row_view row, size_t block, size_t j, const 
   levels(row.bytes + 32 * block + 16 * j, out);
 }
 
+#include "avx2_gguf.h"
+
 GRAFT_INLINE float plain_value(graft_packing packing, const uint8_t *row, size_t i) {
   if (packing == GRAFT_F32) return load_f32(row + 4 * i);
   const uint16_t bits = load_u16(row + 2 * i);
@@ -277,8 +289,9 @@ GRAFT_INLINE void unpack_run(row_view row, size_t block, size_t j, const sub_blo
   for (int k = 0; k < 4; k++) {
     __m256 v = r.q[k];
     if (bias != 0) v = _mm256_sub_ps(v, _mm256_set1_ps(bias));
-    if (f != form_plain) v = _mm256_mul_ps(v, f == form_halved && k >= 2 ? r.second : r.scale);
-    if (f == form_affine) v = _mm256_add_ps(v, r.minimum);
+    const bool is_later = is_halved(f) && k >= 2;
+    if (f != form_plain) v = _mm256_mul_ps(v, is_later ? r.second : r.scale);
+    if (f == form_affine || f == form_halved_affine) v = _mm256_add_ps(v, is_later ? r.second_minimum : r.minimum);
     _mm256_storeu_ps(out + 8 * k, v);
   }
 }
@@ -317,9 +330,15 @@ GRAFT_INLINE __m256 add_products(__m256 sum, const run *r, __m256 low, __m256 hi
                                  float bias) {
   const __m256 b = _mm256_set1_ps(bias);
   if (f == form_plain) return _mm256_add_ps(sum, low);
-  if (f == form_halved) {
-    low = _mm256_fnmadd_ps(b, s->first, low);
-    high = _mm256_fnmadd_ps(b, s->second, high);
+  if (is_halved(f)) {
+    if (bias != 0) {
+      low = _mm256_fnmadd_ps(b, s->first, low);
+      high = _mm256_fnmadd_ps(b, s->second, high);
+    }
+    if (f == form_halved_affine) {
+      sum = _mm256_fmadd_ps(r->minimum, s->first, sum);
+      sum = _mm256_fmadd_ps(r->second_minimum, s->second, sum);
+    }
     return _mm256_fmadd_ps(r->second, high, _mm256_fmadd_ps(r->scale, low, sum));
   }
   if (bias != 0) low = _mm256_fnmadd_ps(b, s->both, low);
@@ -355,8 +374,8 @@ GRAFT_INLINE void add_runs(__m256 *sums, int together, row_view first, size_t ro
   for (int k = 0; k < 4; k++) {
 #pragma unroll
     for (int r = 0; r < together; r++) {
-      __m256 *sum = f == form_halved && k >= 2 ? high + r : low + r;
-      const bool starts = k == 0 || (f == form_halved && k == 2);
+      __m256 *sum = is_halved(f) && k >= 2 ? high + r : low + r;
+      const bool starts = k == 0 || (is_halved(f) && k == 2);
       *sum = starts ? _mm256_mul_ps(decoded[r].q[k], s.x[k]) : _mm256_fmadd_ps(decoded[r].q[k], s.x[k], *sum);
     }
   }
@@ -430,7 +449,15 @@ GRAFT_INLINE void gemv_rows(const graft_rows *rows, size_t count, const float *x
   CASE(GRAFT_INT4, open_int4, decode_int4, form_affine, 0, rows->group / 32)       \
   CASE(GRAFT_INT8, open_nothing, decode_int8, form_scaled, 0, rows->group / 32)    \
   CASE(GRAFT_NF4, open_nothing, decode_nf4, form_scaled, 0, 2)                     \
-  CASE(GRAFT_NF4_DOUBLE, open_nf4_double, decode_nf4_double, form_scaled, 0, 2)
+  CASE(GRAFT_NF4_DOUBLE, open_nf4_double, decode_nf4_double, form_scaled, 0, 2)    \
+  CASE(GRAFT_Q1_0, open_nothing, decode_q1_0, form_scaled, 0, 4)                   \
+  CASE(GRAFT_Q2_0, open_nothing, decode_q2_0, form_scaled, 1, 2)                   \
+  CASE(GRAFT_Q2_K, open_q2_k, decode_q2_k, form_halved_affine, 0, 8)               \
+  CASE(GRAFT_Q3_K, open_q3_k, decode_q3_k, form_halved, 4, 8)                      \
+  CASE(GRAFT_IQ4_NL, open_nothing, decode_iq4_nl, form_scaled, 0, 1)               \
+  CASE(GRAFT_IQ4_XS, open_iq4_xs, decode_iq4_xs, form_scaled, 0, 8)                \
+  CASE(GRAFT_MXFP4, open_nothing, decode_mxfp4, form_scaled, 0, 1)                 \
+  CASE(GRAFT_NVFP4, open_nothing, decode_nvfp4, form_halved, 0, 2)
 
 void graft_avx2_unpack(const graft_rows *rows, size_t count, float *values) {
   switch (rows->packing) {

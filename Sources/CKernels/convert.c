@@ -1,4 +1,4 @@
-/// Conversions from single precision, and the two tables of levels.
+/// Conversions from single precision, and the tables of levels.
 #include "kernels.h"
 
 uint16_t graft_f16_bits(float value) {
@@ -51,6 +51,10 @@ const float graft_nf4_table[16] = {
     1.0f,
 };
 
+const int8_t graft_iq4_table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+const int8_t graft_fp4_table[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
 float graft_dynamic_table[256];
 
 /// Fills the dynamic map: in decade `i` of seven, the midpoints of 2ⁱ equal steps from 0.1 to 1, times 10^(i-6),
@@ -72,5 +76,7 @@ __attribute__((constructor)) static void fill_dynamic_levels(void) {
 }
 
 const float *graft_nf4_levels(void) { return graft_nf4_table; }
+
+const int8_t *graft_iq4_levels(void) { return graft_iq4_table; }
 
 const float *graft_dynamic_levels(void) { return graft_dynamic_table; }

@@ -12,6 +12,9 @@
 #define GRAFT_INLINE static inline __attribute__((always_inline))
 
 extern const float graft_nf4_table[16];
+extern const int8_t graft_iq4_table[16];
+/// Twice the values of a 4-bit float: a sign, two bits of exponent, one of fraction (E2M1).
+extern const int8_t graft_fp4_table[16];
 extern float graft_dynamic_table[256];
 
 /// A row and where its second part starts: the packings of this library keep codes first, then scales.
@@ -80,6 +83,19 @@ GRAFT_INLINE void sub_block_integers(const uint8_t *packed, size_t j, uint32_t *
     *scale = (uint32_t)(packed[j + 4] & 15) | (uint32_t)(packed[j - 4] >> 6) << 4;
     *minimum = (uint32_t)(packed[j + 4] >> 4) | (uint32_t)(packed[j] >> 6) << 4;
   }
+}
+
+/// Half of the power of two that the exponent of an MXFP4 block stands for: 2^(e - 128).
+GRAFT_INLINE float half_power(uint8_t e) {
+  // The first two lie below the normal numbers.
+  return float_of_bits(e < 2 ? (uint32_t)0x00200000 << e : (uint32_t)(e - 1) << 23);
+}
+
+/// Half of an NVFP4 scale, a float of four bits of exponent and three of fraction; its not-a-number counts as zero.
+GRAFT_INLINE float half_scale(uint8_t bits) {
+  const uint32_t exponent = (bits >> 3) & 15, fraction = bits & 7;
+  if (bits == 0x7f) return 0;
+  return exponent ? float_of_bits((exponent + 119) << 23 | fraction << 20) : (float)fraction * 0x1p-10f;
 }
 
 /// The largest magnitude of block `block` of an NF4 row whose maxima are themselves stored in eight bits.

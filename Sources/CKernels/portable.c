@@ -151,6 +151,87 @@ static void decode_nf4_double(row_view row, size_t run, float *out) {
   decode_levels(row.bytes + 16 * run, nested_maximum(row, run / 2), out);
 }
 
+static void decode_q1_0(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 18 * (run / 4);
+  const float d = f16_value(load_u16(block));
+  const uint32_t bits = load_u32(block + 2 + 4 * (run % 4));
+  for (int i = 0; i < RUN; i++) out[i] = (bits >> i) & 1 ? d : -d;
+}
+
+static void decode_q2_0(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 18 * (run / 2), *codes = block + 2 + 8 * (run % 2);
+  const float d = f16_value(load_u16(block));
+  for (int i = 0; i < RUN; i++) out[i] = d * (float)(((codes[i / 4] >> (2 * (i % 4))) & 3) - 1);
+}
+
+static void decode_q2_k(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 84 * (run / 8);
+  const size_t j = run % 8;
+  const uint8_t *codes = block + 16 + 32 * (j / 4);
+  const float d = f16_value(load_u16(block + 80)), lower = f16_value(load_u16(block + 82));
+  for (int i = 0; i < RUN; i++) {
+    const uint8_t packed = block[2 * j + (size_t)(i / 16)];
+    const float scale = d * (float)(packed & 15), minimum = lower * (float)(packed >> 4);
+    const float scaled = scale * (float)((codes[i] >> (2 * (j % 4))) & 3);
+    out[i] = scaled - minimum;
+  }
+}
+
+/// The 6-bit scale of sub-block `j` of a Q3_K block, spread over the twelve bytes at `packed`.
+static int three_bit_scale(const uint8_t *packed, size_t j) {
+  const int low = j < 8 ? packed[j] & 15 : packed[j - 8] >> 4;
+  return (low | ((packed[8 + j % 4] >> (2 * (j / 4))) & 3) << 4) - 32;
+}
+
+static void decode_q3_k(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 110 * (run / 8);
+  const size_t j = run % 8;
+  const uint8_t *high = block, *codes = block + 32 + 32 * (j / 4);
+  const float d = f16_value(load_u16(block + 108));
+  for (int i = 0; i < RUN; i++) {
+    const float scale = d * (float)three_bit_scale(block + 96, 2 * j + (size_t)(i / 16));
+    const int code = ((codes[i] >> (2 * (j % 4))) & 3) | ((high[i] >> j) & 1) << 2;
+    out[i] = scale * (float)(code - 4);
+  }
+}
+
+/// Sixteen bytes of nibbles that choose a level, the first half of the values in the low ones.
+static void decode_table(const uint8_t *codes, const int8_t *table, float scale, float *out) {
+  for (int i = 0; i < 16; i++) {
+    out[i] = scale * (float)table[codes[i] & 15];
+    out[i + 16] = scale * (float)table[codes[i] >> 4];
+  }
+}
+
+static void decode_iq4_nl(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 18 * run;
+  decode_table(block + 2, graft_iq4_table, f16_value(load_u16(block)), out);
+}
+
+static void decode_iq4_xs(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 136 * (run / 8);
+  const size_t j = run % 8;
+  const int low = (block[4 + j / 2] >> (4 * (j % 2))) & 15, high = (load_u16(block + 2) >> (2 * j)) & 3;
+  const float scale = f16_value(load_u16(block)) * (float)((low | high << 4) - 32);
+  decode_table(block + 8 + 16 * j, graft_iq4_table, scale, out);
+}
+
+static void decode_mxfp4(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 17 * run;
+  decode_table(block + 1, graft_fp4_table, half_power(block[0]), out);
+}
+
+static void decode_nvfp4(row_view row, size_t run, float *out) {
+  const uint8_t *block = row.bytes + 36 * (run / 2), *codes = block + 4 + 16 * (run % 2);
+  for (size_t half = 0; half < 2; half++) {
+    const float scale = half_scale(block[2 * (run % 2) + half]);
+    for (size_t i = 0; i < 8; i++) {
+      out[16 * half + i] = scale * (float)graft_fp4_table[codes[8 * half + i] & 15];
+      out[16 * half + i + 8] = scale * (float)graft_fp4_table[codes[8 * half + i] >> 4];
+    }
+  }
+}
+
 static const run_decoder decoders[] = {
     [GRAFT_F32] = decode_f32,   [GRAFT_F16] = decode_f16,   [GRAFT_BF16] = decode_bf16,
     [GRAFT_Q4_0] = decode_q4_0, [GRAFT_Q4_1] = decode_q4_1, [GRAFT_Q5_0] = decode_q5_0,
@@ -158,6 +239,9 @@ static const run_decoder decoders[] = {
     [GRAFT_Q5_K] = decode_q5_k, [GRAFT_Q6_K] = decode_q6_k, [GRAFT_INT2] = decode_int2,
     [GRAFT_INT4] = decode_int4, [GRAFT_INT8] = decode_int8, [GRAFT_NF4] = decode_nf4,
     [GRAFT_NF4_DOUBLE] = decode_nf4_double,
+    [GRAFT_Q1_0] = decode_q1_0,     [GRAFT_Q2_0] = decode_q2_0,     [GRAFT_Q2_K] = decode_q2_k,
+    [GRAFT_Q3_K] = decode_q3_k,     [GRAFT_IQ4_NL] = decode_iq4_nl, [GRAFT_IQ4_XS] = decode_iq4_xs,
+    [GRAFT_MXFP4] = decode_mxfp4,   [GRAFT_NVFP4] = decode_nvfp4,
 };
 
 /// The value at column `i` of a row of plain floats, whose columns need not fill a run.

@@ -20,12 +20,18 @@ public enum GGUFType: UInt32, Sendable, CaseIterable {
   case i64 = 27
   case f64 = 28
   case bf16 = 30
+  case mxfp4 = 39
+  case nvfp4 = 40
+  case q1_0 = 41
+  case q2_0 = 42
 
   /// Elements a block.
   public var blockSize: Int {
     switch self {
     case .f32, .f16, .bf16, .f64, .i8, .i16, .i32, .i64: 1
-    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .iq4_nl: 32
+    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .iq4_nl, .mxfp4: 32
+    case .q2_0, .nvfp4: 64
+    case .q1_0: 128
     case .q2_K, .q3_K, .q4_K, .q5_K, .q6_K, .iq4_xs: 256
     }
   }
@@ -37,7 +43,7 @@ public enum GGUFType: UInt32, Sendable, CaseIterable {
     case .f16, .bf16, .i16: 2
     case .f32, .i32: 4
     case .f64, .i64: 8
-    case .q4_0, .iq4_nl: 18
+    case .q4_0, .iq4_nl, .q1_0, .q2_0: 18
     case .q4_1: 20
     case .q5_0: 22
     case .q5_1: 24
@@ -48,6 +54,8 @@ public enum GGUFType: UInt32, Sendable, CaseIterable {
     case .q5_K: 176
     case .q6_K: 210
     case .iq4_xs: 136
+    case .mxfp4: 17
+    case .nvfp4: 36
     }
   }
 

@@ -220,7 +220,8 @@ extension Packing {
   public init?(_ type: GGUFType) {
     let table: [GGUFType: Packing] = [
       .f32: .float32, .f16: .float16, .bf16: .bfloat16, .q4_0: .q4_0, .q4_1: .q4_1, .q5_0: .q5_0, .q5_1: .q5_1,
-      .q8_0: .q8_0, .q4_K: .q4_K, .q5_K: .q5_K, .q6_K: .q6_K,
+      .q8_0: .q8_0, .q4_K: .q4_K, .q5_K: .q5_K, .q6_K: .q6_K, .q1_0: .q1_0, .q2_0: .q2_0, .q2_K: .q2_K, .q3_K: .q3_K,
+      .iq4_nl: .iq4_nl, .iq4_xs: .iq4_xs, .mxfp4: .mxfp4, .nvfp4: .nvfp4,
     ]
     guard let packing = table[type] else { return nil }
     self = packing

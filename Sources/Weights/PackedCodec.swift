@@ -115,6 +115,14 @@ package enum PackedCodec {
     case .q4_K: eachBlock(row, columns, 256, out, 144) { SuperBlocks.packQ4_K($0, $1) }
     case .q5_K: eachBlock(row, columns, 256, out, 176) { SuperBlocks.packQ5_K($0, $1) }
     case .q6_K: eachBlock(row, columns, 256, out, 210) { SuperBlocks.packQ6_K($0, $1) }
+    case .q1_0: eachBlock(row, columns, 128, out, 18) { FewBits.packQ1_0($0, $1) }
+    case .q2_0: eachBlock(row, columns, 64, out, 18) { FewBits.packQ2_0($0, $1) }
+    case .q2_K: eachBlock(row, columns, 256, out, 84) { SuperBlocks.packQ2_K($0, $1) }
+    case .q3_K: eachBlock(row, columns, 256, out, 110) { SuperBlocks.packQ3_K($0, $1) }
+    case .iq4_nl: eachBlock(row, columns, 32, out, 18) { LevelBlocks.packIQ4_NL($0, $1) }
+    case .iq4_xs: eachBlock(row, columns, 256, out, 136) { LevelBlocks.packIQ4_XS($0, $1) }
+    case .mxfp4: eachBlock(row, columns, 32, out, 17) { FourBitFloats.packMXFP4($0, $1) }
+    case .nvfp4: eachBlock(row, columns, 64, out, 36) { FourBitFloats.packNVFP4($0, $1) }
     case .int2(let group): Groups.packInt2(row, columns, group, out)
     case .int4(let group): Groups.packInt4(row, columns, group, out)
     case .int8(let group): Groups.packInt8(row, columns, group, out)
@@ -187,6 +195,14 @@ extension Packing {
     case .q4_K: GRAFT_Q4_K
     case .q5_K: GRAFT_Q5_K
     case .q6_K: GRAFT_Q6_K
+    case .q1_0: GRAFT_Q1_0
+    case .q2_0: GRAFT_Q2_0
+    case .q2_K: GRAFT_Q2_K
+    case .q3_K: GRAFT_Q3_K
+    case .iq4_nl: GRAFT_IQ4_NL
+    case .iq4_xs: GRAFT_IQ4_XS
+    case .mxfp4: GRAFT_MXFP4
+    case .nvfp4: GRAFT_NVFP4
     case .int2: GRAFT_INT2
     case .int4: GRAFT_INT4
     case .int8: GRAFT_INT8

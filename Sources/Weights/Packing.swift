@@ -1,7 +1,7 @@
 /// How the values of a weight matrix are stored, row by row.
 ///
 /// Every row `[columns]` is stored on its own, so any range of rows can be unpacked without its neighbours. Numbers
-/// are little-endian. The first eleven packings have the bytes GGUF files have; the rest are laid out here:
+/// are little-endian. Those whose names begin in capitals have the bytes GGUF files have; the rest are laid out here:
 ///
 /// - `int4(group: g)`: `columns / 2` bytes of codes, then `columns / g` pairs of bfloat16 (scale, offset). In every
 ///   16 bytes the low nibbles are 16 codes and the high nibbles the next 16. A value is `scale × code + offset`,
@@ -40,6 +40,22 @@ public enum Packing: Sendable, Hashable {
   case q5_K
   /// 6-bit codes in blocks of 16 with 8-bit scales, by 256 values: 6.5625 bits a value.
   case q6_K
+  /// Signs, one half-precision magnitude for 128 values: 1.125 bits a value.
+  case q1_0
+  /// 2-bit codes from one below zero, one half-precision scale for 64 values: 2.25 bits a value.
+  case q2_0
+  /// 2-bit codes in blocks of 16 whose scales and minima are themselves 4-bit, by 256 values: 2.625 bits a value.
+  case q2_K
+  /// 3-bit codes around zero in blocks of 16 with 6-bit scales, by 256 values: 3.4375 bits a value.
+  case q3_K
+  /// 4-bit choices among levels that are denser near zero, one half-precision scale for 32 values: 4.5 bits a value.
+  case iq4_nl
+  /// As `iq4_nl`, with 6-bit scales of blocks of 32, by 256 values: 4.25 bits a value.
+  case iq4_xs
+  /// 4-bit floats (E2M1), one power of two for 32 values: 4.25 bits a value.
+  case mxfp4
+  /// 4-bit floats, one 8-bit float as the scale of 16 values, by 64 values: 4.5 bits a value, magnitudes to 2688.
+  case nvfp4
   /// 2-bit codes with a scale and an offset for each group of columns: 2.5 bits a value at 64 columns.
   case int2(group: Int)
   /// 4-bit codes with a scale and an offset for each group of columns: 4.5 bits a value at 64 columns.
@@ -68,6 +84,14 @@ public enum Packing: Sendable, Hashable {
     case .q4_K: "Q4_K"
     case .q5_K: "Q5_K"
     case .q6_K: "Q6_K"
+    case .q1_0: "Q1_0"
+    case .q2_0: "Q2_0"
+    case .q2_K: "Q2_K"
+    case .q3_K: "Q3_K"
+    case .iq4_nl: "IQ4_NL"
+    case .iq4_xs: "IQ4_XS"
+    case .mxfp4: "MXFP4"
+    case .nvfp4: "NVFP4"
     case .int2(let group): "int2-g\(group)"
     case .int4(let group): "int4-g\(group)"
     case .int8(let group): "int8-g\(group)"
@@ -90,6 +114,7 @@ public enum Packing: Sendable, Hashable {
 
   private static let fixed: [Packing] = [
     .float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K,
+    .q1_0, .q2_0, .q2_K, .q3_K, .iq4_nl, .iq4_xs, .mxfp4, .nvfp4,
     .nf4(doubleQuantised: false), .nf4(doubleQuantised: true),
   ]
 
@@ -126,8 +151,10 @@ public enum Packing: Sendable, Hashable {
   public var blockSize: Int {
     switch self {
     case .float32, .float16, .bfloat16: 1
-    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
-    case .q4_K, .q5_K, .q6_K: 256
+    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .iq4_nl, .mxfp4: 32
+    case .q2_0, .nvfp4: 64
+    case .q1_0: 128
+    case .q2_K, .q3_K, .q4_K, .q5_K, .q6_K, .iq4_xs: 256
     case .int2(let group), .int4(let group), .int8(let group): group
     case .nf4: 64
     // Groups along the output are whole matrices' business.
@@ -186,6 +213,12 @@ public enum Packing: Sendable, Hashable {
     case .q4_K: 144
     case .q5_K: 176
     case .q6_K: 210
+    case .q1_0, .q2_0, .iq4_nl: 18
+    case .q2_K: 84
+    case .q3_K: 110
+    case .iq4_xs: 136
+    case .mxfp4: 17
+    case .nvfp4: 36
     case .int2(let group): group / 4 + 4
     case .int4(let group): group / 2 + 4
     case .int8(let group): group + 4
@@ -198,7 +231,8 @@ public enum Packing: Sendable, Hashable {
   /// The largest magnitude whose packed form stays finite.
   var largestMagnitude: Float {
     switch self {
-    case .float32, .nf4: .greatestFiniteMagnitude
+    case .float32, .nf4, .mxfp4: .greatestFiniteMagnitude
+    case .nvfp4: 2688
     case .partlyBinary: 1e36
     case .bfloat16: 0x1.FEp127
     case .int2, .int4, .int8: 1e38

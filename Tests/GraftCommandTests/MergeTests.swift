@@ -37,7 +37,7 @@ struct MergeTests {
     return found
   }
 
-  @Test(arguments: ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0"])
+  @Test(arguments: ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "mxfp4", "nvfp4", "q2_0"])
   func `An adapter that changes nothing leaves every packed byte as it was`(_ type: String) throws {
     let export = try Command.run(
       ["export", "model", "--to", "gguf", "--type", type, "--output", "base.gguf"], in: scratch.path)

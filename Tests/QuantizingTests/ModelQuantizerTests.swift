@@ -86,7 +86,9 @@ struct ModelQuantizerTests {
       touched += moved.count
       // In float, as they are before they are rounded.
       scaled.forEachLinear { name, layer in
-        guard blockIndex(name) == block, let short = moved.weights.keys.first(where: { name.hasSuffix("." + $0) }),
+        // The longest that fits: an attention's output layer ends as a feed-forward block's does.
+        guard blockIndex(name) == block,
+          let short = moved.weights.keys.filter({ name.hasSuffix("." + $0) }).max(by: { $0.count < $1.count }),
           let weight = moved.weights[short]
         else { return }
         layer.base.weight = FrozenWeight(weight)

@@ -3,9 +3,10 @@ import Testing
 
 @testable import Weights
 
-/// Random blocks whose half-precision scales span nine decades, unpacked by gguf-py.
-@Test(arguments: [Packing.q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K])
-func `Blocks unpack to the bits gguf-py gives`(_ packing: Packing) throws {
+/// Random blocks whose half-precision scales span nine decades, and whose smaller ones take every kind of value,
+/// unpacked by gguf-py; by llama.cpp those of Q1_0 and Q2_0, which gguf-py cannot unpack.
+@Test(arguments: [.float16, .bfloat16] + blockPackings)
+func `Blocks unpack to the bits gguf-py and llama.cpp give`(_ packing: Packing) throws {
   let fixture = try blockFixture("\(packing.name).blocks")
   let size = try packing.bytesPerRow(columns: 1024)
   let values = unpacked(Array(fixture[..<size]), rows: 1, columns: 1024, packing)

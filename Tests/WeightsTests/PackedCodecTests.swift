@@ -11,6 +11,12 @@ private let tolerances: [(Packing, Float)] = [
   (.q5_1, 0.033), (.q8_0, 0.0045), (.q4_K, 0.13), (.q5_K, 0.065), (.q6_K, 0.04), (.int4(group: 32), 0.07),
   (.int2(group: 32), 0.34), (.int2(group: 64), 0.34), (.int2(group: 128), 0.34), (.int4(group: 64), 0.07),
   (.int4(group: 256), 0.07), (.int8(group: 32), 0.0040), (.int8(group: 128), 0.0040),
+  // A sign is up to the block's mean from zero, and the largest value all but the mean away.
+  (.q1_0, 0.85), (.q2_0, 0.501), (.q2_K, 0.36), (.q3_K, 0.22),
+  // Half the widest gap between levels is 11.5 of 127, and the levels reach 113 of 127 on one side.
+  (.iq4_nl, 0.12), (.iq4_xs, 0.12),
+  // Between 4 and 6 of a largest value of up to 8, which is taken for 6; or of 6, with a scale of few bits.
+  (.mxfp4, 0.25), (.nvfp4, 0.19),
   // The widest gap between levels, 0.304, is at the negative end.
   (.nf4(doubleQuantised: false), 0.153), (.nf4(doubleQuantised: true), 0.16),
 ]
@@ -28,10 +34,13 @@ func `Unpacking gives back what was packed, to the packing's precision`(_ packin
 }
 
 /// GGUF's simple types, and this library's packings whose scales the unpacked extremes give back.
-@Test(arguments: [Packing.float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0] + ownPackings.dropLast())
+@Test(
+  arguments: [.float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q1_0, .q2_0, .mxfp4, .nvfp4]
+    + ownPackings.dropLast())
 func `Packing what was unpacked gives the same bytes`(_ packing: Packing) throws {
   var noise = Noise(seed: 2)
-  for scale: Float in [1, 0.02, 1000, 1e-3] {
+  // Six times the scale is the most that the noise reaches.
+  for scale: Float in [1, 0.02, 1000, 1e-3] where 6 * scale <= packing.largestMagnitude {
     let first = try packed(noise.normals(8 * 512, scale: scale), rows: 8, packing)
     #expect(try packed(unpacked(first, rows: 8, columns: 512, packing), rows: 8, packing) == first)
   }
@@ -131,7 +140,8 @@ func `Values of any finite size are unpacked as finite, or refused`(_ packing: P
       let result = unpacked(try packed(values, rows: 1, packing), rows: 1, columns: 512, packing)
       #expect(result.allSatisfy { $0.isFinite }, "2^\(exponent)")
     } catch let error as PackingError {
-      #expect(exponent > 15 && error.remedy == "it holds magnitudes up to \(packing.largestMagnitude)")
+      #expect(values.contains { abs($0) > packing.largestMagnitude })
+      #expect(error.remedy == "it holds magnitudes up to \(packing.largestMagnitude)")
     }
   }
 }
@@ -164,7 +174,10 @@ private func codePlaces(_ packing: Packing, columns: Int) -> [Int] {
   case .int4, .nf4: return Array(0..<columns / 2)
   case .int8: return Array(0..<columns)
   case .partlyBinary: return Array(columns / 8..<columns / 4)
-  case .q4_0, .q8_0, .q5_0: places = (2, packing.bytesPerBlock)
+  case .q4_0, .q8_0, .q5_0, .q1_0, .q2_0, .iq4_nl, .iq4_xs: places = (2, packing.bytesPerBlock)
+  case .mxfp4: places = (1, 17)
+  case .q2_K: places = (0, 80)
+  case .q3_K: places = (0, 108)
   case .q6_K: places = (0, 208)
   default: places = (4, packing.bytesPerBlock)
   }

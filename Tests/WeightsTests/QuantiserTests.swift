@@ -9,15 +9,23 @@ import Testing
   (.q5_0, "402aa4a52d6dc07c38f3bf6b26e2ae5a15d18d49f4c0"),
   (.q5_1, "742a40baa4a52d6db07b37e3af6a26d29d5905c18c48f4b0"),
   (.q8_0, "4d1e81df3d9af856b41270cd2b89e745a2005ebb1977d53390ee4caa0866c3217fdc"),
+  (.iq4_nl, "ab1ee035acf157ce1369df249be136adf258"),
+  (.mxfp4, "7c6fdb257ec946fea267ec146fda357eb0"),
+  (.nvfp4, "202020207fcb45fea956ee0266ed1267dc347fba45ffb956ee0167dd0267dc347fca56fe"),
+  (.q2_0, "403a14491649924592659164912459244916"),
+  (.q1_0, "4e36a4a52d6d69494b5b5ad2d29696b4b4a5"),
 ])
-func `The 32-value types have the reference's bytes`(_ packing: Packing, _ hex: String) throws {
-  #expect(try packed(vectorInput(32), rows: 1, packing).hexadecimal == hex)
+func `The small types have the reference's bytes`(_ packing: Packing, _ hex: String) throws {
+  #expect(try packed(vectorInput(packing.blockSize), rows: 1, packing).hexadecimal == hex)
 }
 
 @Test(arguments: [
   (Packing.q4_K, "de162c22fefffffcfffdfefecfdcfffe", 0xa899_c58d as UInt32, 0.188489),
   (.q5_K, "8e125322fffdfdfdfffcfeffdfeffdcf", 0x732b_6d17, 0.0454396),
   (.q6_K, "d158bf37be25ad048b047bf37ad159d0", 0xeadc_661e, 0.0104514),
+  (.q2_K, "dedecddffedeffcedebcdeeedcefbeef", 0xab3a_a106, 3.50223),
+  (.q3_K, "86dc2bc6fd23d67923dc3986fc2bd6fd", 0xdfaa_309d, 0.949363),
+  (.iq4_xs, "ab8a0ccfe021fff2e035acf157ce1369", 0x78be_6b62, 0.264242),
 ])
 func `The 256-value types have the reference's bytes`(
   _ packing: Packing, _ start: String, _ checksum: UInt32, _ squaredError: Double
@@ -46,6 +54,49 @@ func `The 256-value types have the reference's bytes`(
 func `Random values get the bytes gguf-py gives them`(_ packing: Packing) throws {
   let fixture = try blockFixture("\(packing.name).values")
   #expect(try packed(floats(fixture[..<4096]), rows: 4, packing) == Array(fixture[4096...]))
+}
+
+/// The same, packed by llama.cpp's functions for files.
+@Test(arguments: [
+  Packing.q4_K, .q5_K, .q6_K, .q1_0, .q2_0, .q2_K, .q3_K, .iq4_nl, .iq4_xs, .mxfp4, .nvfp4,
+])
+func `Random values get the bytes llama.cpp gives them`(_ packing: Packing) throws {
+  let fixture = try blockFixture("\(packing.name).values")
+  #expect(try packed(floats(fixture[..<4096]), rows: 4, packing) == Array(fixture[4096...]))
+}
+
+/// For IQ4_NL ggml has a second, quicker quantiser, whose squared error over these 32 values is 0.0385676.
+@Test func `IQ4_NL is packed as for files, which loses less than ggml's quick way`() throws {
+  let values = vectorInput(32)
+  let error = squares(unpacked(try packed(values, rows: 1, .iq4_nl), rows: 1, columns: 32, .iq4_nl), values)
+  #expect(abs(error / 0.0338773 - 1) < 1e-5)
+}
+
+/// The largest magnitude is 4 ≤ m < 8 times the scale; from 4 the next is 6, and half way, 5, goes down.
+@Test(
+  arguments: [
+    (1, 0.25, 1), (1.2499, 0.25, 1), (1.25, 0.25, 1), (1.2501, 0.25, 1.5), (1.9999999, 0.25, 1.5), (2, 0.5, 2),
+    (3.0e38, 0x1p125, 0x1.8p127), (-0x1p-149, 0x1p-127, 0), (-0x1p-127, 0x1p-127, -0x1p-127),
+  ] as [(Float, Float, Float)])
+func `The largest of an MXFP4 block sets its power of two`(_ value: Float, _ scale: Float, _ result: Float) throws {
+  var values = [Float](repeating: 0, count: 32)
+  values[19] = value
+  let bytes = try packed(values, rows: 1, .mxfp4)
+  #expect(Float(sign: .plus, exponent: Int(bytes[0]) - 127, significand: 1) == scale)
+  #expect(unpacked(bytes, rows: 1, columns: 32, .mxfp4)[19] == result)
+}
+
+/// Scales are m/8 × 2^e from 2⁻⁶ to 448, and below that multiples of 2⁻⁹. From 256 on llama.cpp writes 448 (0x7e).
+@Test(
+  arguments: [
+    (6 * 448, 0x7e), (6 * 440, 0x7e), (6 * 400, 0x7d), (6 * 256, 0x78), (6 * 240, 0x77), (6, 0x38), (6 * 1.0625, 0x39),
+    (6 * 1.06, 0x38), (6 * 0x1p-6, 8), (6 * 0x1.ep-7, 7), (6 * 0x1p-9, 1), (3 * 0x1p-9, 1), (2.9 * 0x1p-9, 0), (0, 0),
+  ] as [(Float, UInt8)])
+func `An NVFP4 scale is near a sixth of the largest magnitude`(_ value: Float, _ byte: UInt8) throws {
+  var values = [Float](repeating: 0, count: 64)
+  values[40] = -value
+  let bytes = try packed(values, rows: 1, .nvfp4)
+  #expect(Array(bytes[..<4]) == [0, 0, byte, 0])
 }
 
 /// Columns 0…3 are worked by hand: the group spans -1…2, so the scale is 3/15 = 0.2, near 0.2001953 in bfloat16.

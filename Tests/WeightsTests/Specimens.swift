@@ -4,9 +4,12 @@ import Testing
 @testable import Weights
 
 /// Every packing, with groups of more than one size.
-let everyPacking: [Packing] =
-  [.float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K, .partlyBinary(salient: 10)]
-  + ownPackings
+let everyPacking: [Packing] = [.float32, .float16, .bfloat16, .partlyBinary(salient: 10)] + blockPackings + ownPackings
+
+/// The packings in blocks that GGUF files hold.
+let blockPackings: [Packing] = [
+  .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K, .q1_0, .q2_0, .q2_K, .q3_K, .iq4_nl, .iq4_xs, .mxfp4, .nvfp4,
+]
 
 /// The packings laid out by this library.
 let ownPackings: [Packing] = [

@@ -40,6 +40,14 @@ typedef enum graft_packing {
   GRAFT_NF4_DOUBLE,
   GRAFT_GROUPED,
   GRAFT_PARTLY_BINARY,
+  GRAFT_Q1_0,
+  GRAFT_Q2_0,
+  GRAFT_Q2_K,
+  GRAFT_Q3_K,
+  GRAFT_IQ4_NL,
+  GRAFT_IQ4_XS,
+  GRAFT_MXFP4,
+  GRAFT_NVFP4,
 } graft_packing;
 
 /// How a scale or an offset of a group is stored.
@@ -128,6 +136,9 @@ const float *graft_fp4_levels(unsigned exponent_bits);
 
 /// The sixteen values of bitsandbytes' 4-bit float, by code.
 const float *graft_bnb_fp4_levels(void);
+
+/// The sixteen levels of IQ4_NL and IQ4_XS, rising from -127 to 113.
+const int8_t *graft_iq4_levels(void);
 
 /// The 256 levels of the signed dynamic 8-bit map in which nested block maxima are stored, rising.
 const float *graft_dynamic_levels(void);

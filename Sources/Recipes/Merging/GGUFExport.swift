@@ -9,8 +9,8 @@ import Weights
 public enum GGUFExport {
   /// Writes `network`, which must carry no adapter, with the tokenizer and metadata of `base`.
   ///
-  /// - Parameter type: how matrices are packed; nil keeps each as it is. Embeddings, to which 4 bits are unkind, are
-  ///   packed no smaller than Q8_0; norms and biases stay F32.
+  /// - Parameter type: how matrices are packed; nil keeps each as it is. Rows that its blocks do not divide are packed in
+  ///   smaller ones. Embeddings, to which 4 bits are unkind, are packed no smaller than Q8_0; norms and biases stay F32.
   /// - Throws: a ``FileError`` for an architecture that has no GGUF form here, and for packings GGUF does not have.
   public static func write(
     _ network: any TextNetwork, of base: LoadedModel, type: Packing?, to path: String
@@ -125,6 +125,13 @@ public enum GGUFExport {
     packing.bitsPerWeight < 8.5 && packing.gguf != nil ? packing : .q8_0
   }
 
+  /// What holds rows that a type's blocks do not divide, as llama.cpp's own quantiser chooses; it has nothing for Q1_0
+  /// and NVFP4. Rows that fit in no blocks stay floats.
+  private static let substitutes: [Packing: Packing] = [
+    .q1_0: .q4_0, .q2_0: .q4_0, .q2_K: .q4_0, .q3_K: .q4_0, .q4_K: .q5_0, .q5_K: .q5_1, .q6_K: .q8_0, .iq4_xs: .iq4_nl,
+    .nvfp4: .mxfp4,
+  ]
+
   private static func tensor(
     _ name: String, _ weight: FrozenWeight, _ type: Packing?, order: RowOrder, _ path: String
   ) throws -> GGUFTensorToWrite {
@@ -133,9 +140,8 @@ public enum GGUFExport {
       throw FileError(
         path, at: "tensor '\(name)'", "packing \(packing.name) has no GGUF type", remedy: "choose a GGUF type")
     }
-    // Rows too short for the type's blocks stay floats, as llama.cpp's own quantiser leaves them.
     guard let rowBytes = try? packing.bytesPerRow(columns: weight.columns) else {
-      return try tensor(name, weight, .float16, order: order, path)
+      return try tensor(name, weight, substitutes[packing] ?? .float16, order: order, path)
     }
     let shape = [weight.rows, weight.columns]
     var logical = Array(0..<weight.rows)
@@ -168,7 +174,11 @@ public enum GGUFExport {
   private static func ggufArchitecture(_ family: String) -> String { family == "mistral" ? "llama" : family }
 
   private static func fileType(_ type: Packing?, _ tensors: [GGUFTensorToWrite]) -> UInt32? {
-    let numbers: [Packing: UInt32] = [.float32: 0, .float16: 1, .q4_0: 2, .q4_1: 3, .q8_0: 7, .q5_0: 8, .q5_1: 9]
+    // llama.cpp's numbers; of its mixtures (S, M, L) the one with least beside the type itself.
+    let numbers: [Packing: UInt32] = [
+      .float32: 0, .float16: 1, .q4_0: 2, .q4_1: 3, .q8_0: 7, .q5_0: 8, .q5_1: 9, .q2_K: 10, .q3_K: 11, .q4_K: 14,
+      .q5_K: 16, .q6_K: 18, .iq4_nl: 25, .iq4_xs: 30, .bfloat16: 32, .mxfp4: 38, .nvfp4: 39, .q1_0: 40, .q2_0: 41,
+    ]
     return type.flatMap { numbers[$0] }
   }
 

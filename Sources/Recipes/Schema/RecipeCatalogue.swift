@@ -15,6 +15,7 @@ public struct RecipeCatalogue: Sendable, Equatable {
     adapterOptions: [String: [String]] = [:],
     packings: [String] = [
       "int2", "int4", "int8", "nf4", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k", "q6_k",
+      "q1_0", "q2_0", "q2_k", "q3_k", "iq4_nl", "iq4_xs", "mxfp4", "nvfp4",
     ],
     models: [String] = ["smollm2", "embedded"]
   ) {

@@ -118,12 +118,40 @@ extension Recipe {
     case f32
     /// Half precision.
     case f16
+    /// The upper half of single precision.
+    case bf16
     /// Eight bits, 32 weights a scale.
     case q8_0
     /// Four bits, 32 weights a scale.
     case q4_0
     /// Four bits, 32 weights a scale and offset.
     case q4_1
+    /// Five bits, 32 weights a scale.
+    case q5_0
+    /// Five bits, 32 weights a scale and offset.
+    case q5_1
+    /// Two bits in blocks of 256 weights.
+    case q2_k
+    /// Three bits in blocks of 256 weights.
+    case q3_k
+    /// Four bits in blocks of 256 weights.
+    case q4_k
+    /// Five bits in blocks of 256 weights.
+    case q5_k
+    /// Six bits in blocks of 256 weights.
+    case q6_k
+    /// Four bits of uneven levels, 32 weights a scale.
+    case iq4_nl
+    /// Four bits of uneven levels in blocks of 256 weights.
+    case iq4_xs
+    /// Four-bit floats, 32 weights a power of two.
+    case mxfp4
+    /// Four-bit floats, 16 weights a scale.
+    case nvfp4
+    /// Signs, 128 weights a scale.
+    case q1_0
+    /// Two bits, 64 weights a scale.
+    case q2_0
     /// As the base stores them.
     case keep
   }

@@ -16,6 +16,18 @@ func truncated(_ value: Float, _ high: Int32) -> UInt8 {
   return value < Float(high) ? UInt8(truncatingIfNeeded: Int32(value)) : UInt8(truncatingIfNeeded: high)
 }
 
+/// The value of largest magnitude, with its sign; the first of equals.
+@inline(__always)
+func mostExtreme(_ values: UnsafePointer<Float>, _ count: Int) -> Float {
+  var magnitude: Float = 0
+  var extreme: Float = 0
+  for i in 0..<count where magnitude < abs(values[i]) {
+    magnitude = abs(values[i])
+    extreme = values[i]
+  }
+  return extreme
+}
+
 /// Below this a scale counts as zero: its inverse, and sums of squares made with it, must stay finite.
 let smallestScale: Float = 0x1p-100
 
@@ -44,5 +56,11 @@ extension UnsafeMutableRawPointer {
   @inline(__always)
   func storeByte(_ value: UInt8, at offset: Int) {
     storeBytes(of: value, toByteOffset: offset, as: UInt8.self)
+  }
+
+  /// Sets bits of one byte and leaves the others.
+  @inline(__always)
+  func setBits(_ bits: UInt8, at offset: Int) {
+    storeByte(load(fromByteOffset: offset, as: UInt8.self) | bits, at: offset)
   }
 }

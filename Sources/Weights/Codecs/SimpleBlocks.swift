@@ -5,7 +5,7 @@
 enum SimpleBlocks {
   /// Scale (2 bytes), codes (16): `scale × (code − 8)`; the value of largest magnitude always has code 0.
   static func packQ4_0(_ values: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
-    let scale = extreme(values) / -8
+    let scale = mostExtreme(values, 32) / -8
     let inverse = scale != 0 ? 1 / scale : 0
     out.storeHalf(scale, at: 0)
     for i in 0..<16 {
@@ -31,7 +31,7 @@ enum SimpleBlocks {
 
   /// Scale (2), fifth bits (4), low nibbles (16): `scale × (code − 16)`; bit `i` of the four bytes is value `i`'s.
   static func packQ5_0(_ values: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
-    let scale = extreme(values) / -16
+    let scale = mostExtreme(values, 32) / -16
     let inverse = scale != 0 ? 1 / scale : 0
     out.storeHalf(scale, at: 0)
     packFiveBits(out, bitsAt: 2) { truncated(values[$0] * inverse + 16.5, 31) }
@@ -49,7 +49,7 @@ enum SimpleBlocks {
 
   /// Scale (2), signed codes (32): `scale × code`, codes rounded half away from zero.
   static func packQ8_0(_ values: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
-    let scale = abs(extreme(values)) / 127
+    let scale = abs(mostExtreme(values, 32)) / 127
     let inverse = scale != 0 ? 1 / scale : 0
     out.storeHalf(scale, at: 0)
     for i in 0..<32 {
@@ -72,17 +72,6 @@ enum SimpleBlocks {
       bits |= UInt32(low >> 4) << UInt32(i) | UInt32(high >> 4) << UInt32(i + 16)
     }
     out.storeBytes(of: bits.littleEndian, toByteOffset: bitsAt, as: UInt32.self)
-  }
-
-  /// The value of largest magnitude, with its sign; the first of equals.
-  private static func extreme(_ values: UnsafePointer<Float>) -> Float {
-    var magnitude: Float = 0
-    var extreme: Float = 0
-    for i in 0..<32 where magnitude < abs(values[i]) {
-      magnitude = abs(values[i])
-      extreme = values[i]
-    }
-    return extreme
   }
 
   private static func bounds(_ values: UnsafePointer<Float>) -> (Float, Float) {

@@ -3,6 +3,60 @@
 /// The reference procedures of GGUF's types, without an importance matrix. Codes are made again with the scales as
 /// stored. Values are `d × scale × code − dmin × minimum`.
 enum SuperBlocks {
+  /// 4-bit scales and minima of sixteen sub-blocks (16 bytes), bit pairs (64), d (2), dmin (2).
+  static func packQ2_K(_ values: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
+    let fit = Fits.Affine(highest: 3, firstStep: -0.5, stride: 0.1, trials: 15, isByMagnitude: true)
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: 256 + 32 + 32) { space in
+      guard let codes = space.baseAddress else { return }
+      let fitted = codes + 256 + 32
+      fitAffine(values, fit, blocks: 16, steps: 15, codes: codes, fitted: fitted, out, at: 80)
+      for block in 0..<16 { out.storeByte(UInt8(fitted[block]) | UInt8(fitted[block + 16]) << 4, at: block) }
+      packPairs(codes, out + 16)
+    }
+  }
+
+  /// Third bits (32), lower bit pairs (64), 6-bit scales of sixteen sub-blocks (12), d (2).
+  static func packQ3_K(_ values: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: 256 + 16) { space in
+      guard let codes = space.baseAddress else { return }
+      let scales = codes + 256
+      for block in 0..<16 { scales[block] = Fits.fitThreeBits(values + 16 * block, codes: codes + 16 * block) }
+      let extreme = mostExtreme(scales, 16)
+      let inverse = extreme != 0 ? -32 / extreme : 0
+      let d = out.storeHalf(extreme != 0 ? 1 / inverse : 0, at: 108)
+      out.initializeMemory(as: UInt8.self, repeating: 0, count: 32)
+      (out + 96).initializeMemory(as: UInt8.self, repeating: 0, count: 12)
+      for block in 0..<16 {
+        let integer = extreme != 0 ? nearest(inverse * scales[block], -32, 31) : -32
+        storeThreeBitScale(UInt8(integer + 32), block, out + 96)
+        let scale = d * Float(integer)
+        guard scale != 0 else { continue }
+        for i in 16 * block..<16 * block + 16 { codes[i] = Float(nearest(values[i] / scale, -4, 3) + 4) }
+      }
+      for i in 0..<256 where codes[i] > 3 { out.setBits(1 << UInt8(i / 32), at: i % 32) }
+      packPairs(codes, out + 32)
+    }
+  }
+
+  /// The low four bits of a scale lie in eight bytes, of the later eight scales in their high nibbles; the upper two in
+  /// four more bytes, of scale `block` in byte `block % 4`.
+  private static func storeThreeBitScale(_ scale: UInt8, _ block: Int, _ out: UnsafeMutableRawPointer) {
+    out.setBits((scale & 15) << UInt8(block / 8 * 4), at: block % 8)
+    out.setBits((scale >> 4) << UInt8(block / 4 * 2), at: 8 + block % 4)
+  }
+
+  /// The lowest two bits of 256 codes: in the 32 bytes of a half, each 32 codes take the next two bits.
+  private static func packPairs(_ codes: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
+    for half in 0..<2 {
+      for i in 0..<32 {
+        let quarter = codes + 128 * half + i
+        let low = UInt8(quarter[0]) & 3 | (UInt8(quarter[32]) & 3) << 2
+        let high = UInt8(quarter[64]) & 3 | (UInt8(quarter[96]) & 3) << 2
+        out.storeByte(low | high << 4, at: 32 * half + i)
+      }
+    }
+  }
+
   /// d (2 bytes), dmin (2), 6-bit scales and minima of eight sub-blocks (12), codes (128).
   static func packQ4_K(_ values: UnsafePointer<Float>, _ out: UnsafeMutableRawPointer) {
     let fit = Fits.Affine(highest: 15, firstStep: -1, stride: 0.1, trials: 20)
@@ -88,36 +142,51 @@ enum SuperBlocks {
     _ values: UnsafePointer<Float>, _ fit: Fits.Affine, codes: UnsafeMutablePointer<Float>,
     _ out: UnsafeMutableRawPointer
   ) {
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { fitted in
-      var (largestScale, largestMinimum): (Float, Float) = (0, 0)
-      for block in 0..<8 {
-        let (scale, minimum) = Fits.fit(
-          values + 32 * block, fit, codes: codes + 32 * block, scratch: codes + 256)
-        fitted[block] = scale
-        fitted[block + 8] = minimum
-        largestScale = scale > largestScale ? scale : largestScale
-        largestMinimum = minimum > largestMinimum ? minimum : largestMinimum
-      }
-      let inverseScale = largestScale > 0 ? 63 / largestScale : 0
-      let inverseMinimum = largestMinimum > 0 ? 63 / largestMinimum : 0
-      let d = out.storeHalf(largestScale / 63, at: 0)
-      let dmin = out.storeHalf(largestMinimum / 63, at: 2)
-      for block in 0..<8 {
-        fitted[block] = Float(nearest(inverseScale * fitted[block], 0, 63))
-        fitted[block + 8] = Float(nearest(inverseMinimum * fitted[block + 8], 0, 63))
-        let scale = d * fitted[block]
-        let minimum = dmin * fitted[block + 8]
-        guard scale != 0 else { continue }
-        for i in 32 * block..<32 * block + 32 {
-          codes[i] = Float(nearest((values[i] + minimum) / scale, 0, fit.highest))
-        }
-      }
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { space in
+      guard let fitted = space.baseAddress else { return }
+      fitAffine(values, fit, blocks: 8, steps: 63, codes: codes, fitted: fitted, out, at: 0)
       for block in 0..<4 {
         let (scale, minimum) = (UInt8(fitted[block]), UInt8(fitted[block + 8]))
         let (later, laterMinimum) = (UInt8(fitted[block + 4]), UInt8(fitted[block + 12]))
         out.storeByte(scale | (later >> 4) << 6, at: 4 + block)
         out.storeByte(minimum | (laterMinimum >> 4) << 6, at: 8 + block)
         out.storeByte(later & 15 | (laterMinimum & 15) << 4, at: 12 + block)
+      }
+    }
+  }
+
+  /// Writes d and dmin at `place`, and leaves the 256 codes in `codes` and the integers of the `blocks` scales, then of
+  /// the minima, in `fitted`.
+  ///
+  /// `codes` has room for two more numbers after them for each value of a block.
+  @inline(__always)
+  private static func fitAffine(
+    _ values: UnsafePointer<Float>, _ fit: Fits.Affine, blocks: Int, steps: Float,
+    codes: UnsafeMutablePointer<Float>, fitted: UnsafeMutablePointer<Float>, _ out: UnsafeMutableRawPointer,
+    at place: Int
+  ) {
+    let width = 256 / blocks
+    var (largestScale, largestMinimum): (Float, Float) = (0, 0)
+    for block in 0..<blocks {
+      let (scale, minimum) = Fits.fit(
+        values + width * block, width, fit, codes: codes + width * block, scratch: codes + 256)
+      fitted[block] = scale
+      fitted[block + blocks] = minimum
+      largestScale = scale > largestScale ? scale : largestScale
+      largestMinimum = minimum > largestMinimum ? minimum : largestMinimum
+    }
+    let inverseScale = largestScale > 0 ? steps / largestScale : 0
+    let inverseMinimum = largestMinimum > 0 ? steps / largestMinimum : 0
+    let d = out.storeHalf(largestScale / steps, at: place)
+    let dmin = out.storeHalf(largestMinimum / steps, at: place + 2)
+    for block in 0..<blocks {
+      fitted[block] = Float(nearest(inverseScale * fitted[block], 0, steps))
+      fitted[block + blocks] = Float(nearest(inverseMinimum * fitted[block + blocks], 0, steps))
+      let scale = d * fitted[block]
+      let minimum = dmin * fitted[block + blocks]
+      guard scale != 0 else { continue }
+      for i in width * block..<width * (block + 1) {
+        codes[i] = Float(nearest((values[i] + minimum) / scale, 0, fit.highest))
       }
     }
   }

@@ -33,9 +33,11 @@ func packedForm(_ configuration: JSON, path: String) throws -> (any PackedForm)?
   let method = section["quant_method"]?.string
   switch method {
   case GraftForm.method: return try GraftForm(section, path: path)
+  case GPTQForm.method: return try GPTQForm(section, path: path)
+  case AWQForm.method: return try AWQForm(section, path: path)
   default:
     throw FileError(
       path, at: "key 'quantization_config.quant_method'", "\(quoted(method ?? "")) is not read",
-      remedy: "expected \(GraftForm.method)")
+      remedy: "expected \(GraftForm.method), \(GPTQForm.method) or \(AWQForm.method)")
   }
 }

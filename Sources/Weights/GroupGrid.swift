@@ -19,7 +19,8 @@ public struct GroupGrid: Sendable {
     self.scale = scale
     switch layout.zero {
     case .symmetric: self.zero = Float(layout.centre)
-    case .code: self.zero = min(Float(layout.largestCode), max(0, zero.rounded(.toNearestOrEven)))
+    // Checkpoints have zeros one beyond the codes.
+    case .code: self.zero = min(255, max(0, zero.rounded(.toNearestOrEven)))
     case .offset: self.zero = scale == 0 ? 0 : layout.scale.rounded(zero)
     }
     (kind, largest, divisor) = (layout.zero, Float(layout.largestCode), scale == 0 ? .infinity : scale)

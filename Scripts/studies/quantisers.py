@@ -32,7 +32,6 @@ ROWS = {
     "awq, 3 bits": ["--packing", "int3-g64", "--method", "awq"],
     "awq, then gptq, 3 bits": ["--packing", "int3-g64", "--scale", "awq", "--round", "gptq"],
     "adadim, 3 bits": ["--packing", "int3-g64", "--method", "adadim"],
-    "os+, 3 bits": ["--packing", "int3-g64", "--method", "os+"],
     "pb, a tenth in 8 bits": ["--packing", "pb10", "--round", "gptq"],
     "rtn, 2 bits": ["--packing", "int2-g64"],
     "rtn with searched ranges, 2 bits": ["--packing", "int2-g64", "--clip", "weights"],
@@ -82,7 +81,7 @@ class Study:
         if not file.exists():
             started = time.time()
             row = make(file.with_suffix(""))
-            row["seconds"] = time.time() - started
+            row.setdefault("seconds", time.time() - started)
             file.write_text(json.dumps(row, indent=1))
         print(name, flush=True)
         return json.loads(file.read_text())
@@ -94,7 +93,8 @@ class Study:
                 "quantize", self.original, "--output", folder, *options, *(CALIBRATED if measured else []), "--json")
             folder.with_suffix(".report").write_text(report)
         report = json.loads(folder.with_suffix(".report").read_text())
-        return {"bytes": report["bytes"], "peak": report["peak_bytes"], **self.measure(folder)}
+        return {key: report[name] for key, name in
+                [("bytes", "bytes"), ("peak", "peak_bytes"), ("seconds", "seconds")]} | self.measure(folder)
 
     def corrected(self, folder, base, correction, steps=0, rate=1e-4):
         recipe = folder.with_suffix(".yaml")

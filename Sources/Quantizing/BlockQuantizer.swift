@@ -1,5 +1,6 @@
 import Adapters
 import Autodiff
+import Files
 import Networks
 import Weights
 
@@ -44,7 +45,10 @@ struct BlockQuantizer {
     return try model.inputGroups.flatMap(\.layers).compactMap { short in
       guard let weight = scaled.weights.removeValue(forKey: short), let name = names[short] else { return nil }
       let loss = scaled.losses[short]
-      let made = try LayerQuantizer(plan: plan)(weight, loss, name: name)
+      let made: FrozenWeight
+      do { made = try LayerQuantizer(plan: plan)(weight, loss, name: name) } catch let error as PackingError {
+        throw FileError("layer '\(name)'", "\(error)")
+      }
       model.forEachLinear { layerName, layer in
         guard layerName == name else { return }
         // Nothing reads the original again.

@@ -108,6 +108,20 @@ struct QuantizeTests {
     #expect(gguf.code == 2 && gguf.errors.contains("has no GGUF type"))
   }
 
+  @Test func `A weight that is not a number is told by its layer`() throws {
+    let path = scratch.path + "/model/model.safetensors"
+    let entry = try Safetensors(path).entry("model.layers.2.mlp.up_proj.weight")
+    var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+    bytes.replaceSubrange(entry.range.lowerBound + 400..<entry.range.lowerBound + 404, with: [0, 0, 0xc0, 0x7f])
+    try bytes.write(to: URL(fileURLWithPath: path))
+    let ending = try run("quantize", "model", "--output", "packed", "--packing", "int4-g64")
+    #expect(
+      ending.code == 3 && ending.errors.contains("layer 'model.layers.2.mlp.up_proj': int4-g64: row 0"),
+      "\(ending.errors)")
+    let measured = try quantize("measured", "--packing", "int4-g32", "--method", "gptq")
+    #expect(measured.code == 2 && measured.errors.contains("are not finite"), "\(measured.errors)")
+  }
+
   @Test func `Work of another plan is not gone on with`() throws {
     try Folder.create(scratch.path + "/packed.work")
     try scratch.write("another", to: "packed.work/job.txt")

@@ -14,6 +14,7 @@ public enum Catalogue {
     QLLM.self,
     Full.self,
     MoSA.self,
+    QALoRA.self,
   ]
   /// The families that change an embedding table, under the names of their kin above.
   public static let embedding: [any EmbeddingAdapter.Type] = [

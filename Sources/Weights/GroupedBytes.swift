@@ -171,7 +171,8 @@ extension GroupedCodes {
     }
   }
 
-  /// Other values `[rows, columns]` in the same layout; groups whose values did not change keep codes and scale.
+  /// Other values `[rows, columns]` in the same layout; groups whose values did not change keep codes and scale, and groups
+  /// whose values all moved by one number keep them too and move their offset, where that loses least.
   mutating func round(_ values: Tensor) {
     let layout = layout
     values.withValues { values in
@@ -181,9 +182,24 @@ extension GroupedCodes {
         guard (0..<count).contains(where: { old.value(codes[first + $0 * stride]) != base[first + $0 * stride] }) else {
           return
         }
-        let grid = GroupGrid(fitting: base + first, count: count, stride: stride, clip: .none, layout)
-        grids[group] = grid
-        for i in 0..<count { codes[first + i * stride] = grid.code(base[first + i * stride]) }
+        let fitted = GroupGrid(fitting: base + first, count: count, stride: stride, clip: .none, layout)
+        if layout.zero == .offset {
+          var moved = 0.0
+          for i in 0..<count { moved += Double(base[first + i * stride] - old.value(codes[first + i * stride])) }
+          let shifted = GroupGrid(scale: old.scale, zero: old.zero + Float(moved / Double(count)), layout)
+          var (keeping, fitting): (Float, Float) = (0, 0)
+          for i in 0..<count {
+            let value = base[first + i * stride], kept = shifted.value(codes[first + i * stride]) - value
+            let nearest = fitted.rounded(value) - value
+            (keeping, fitting) = (keeping + kept * kept, fitting + nearest * nearest)
+          }
+          if keeping <= fitting {
+            grids[group] = shifted
+            return
+          }
+        }
+        grids[group] = fitted
+        for i in 0..<count { codes[first + i * stride] = fitted.code(base[first + i * stride]) }
       }
     }
   }

@@ -67,6 +67,11 @@ let specimens: [Specimen] = [
   Specimen(
     name: "lora, bias beside the base's", plan: plan("lora") { $0.hasBias = true },
     parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs }, model: "qwen2"),
+  Specimen(name: "qalora", plan: plan("qalora") { $0.options = ["group": "16"] }) { 4 * ($0.inputs / 16 + $0.outputs) },
+  Specimen(
+    name: "qalora, dropout",
+    plan: plan("qalora") { ($0.options, $0.dropout) = (["group": "32"], 0.3) }
+  ) { 4 * ($0.inputs / 32 + $0.outputs) },
   // m / ‖W‖ may be 1 but for its last bit.
   Specimen(
     name: "dora", plan: plan("dora"), parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs }, startTolerance: 1e-5),

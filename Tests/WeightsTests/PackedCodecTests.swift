@@ -146,6 +146,20 @@ func `Values of any finite size are unpacked as finite, or refused`(_ packing: P
   }
 }
 
+/// A row of one value alone is within reach of every packing's codes, but for the rounding of scales.
+@Test(arguments: everyPacking)
+func `The largest magnitude is held, and the next is refused`(_ packing: Packing) throws {
+  let largest = packing.largestMagnitude
+  for value in [largest, -largest] {
+    let result = unpacked(
+      try packed(.init(repeating: value, count: 512), rows: 1, packing), rows: 1, columns: 512, packing)
+    #expect(result.allSatisfy { abs($0 / value - 1) < 0.26 })
+    guard largest < .greatestFiniteMagnitude else { continue }
+    let beyond = value > 0 ? value.nextUp : value.nextDown
+    #expect(throws: PackingError.self) { try packed(.init(repeating: beyond, count: 512), rows: 1, packing) }
+  }
+}
+
 @Test(arguments: everyPacking)
 func `A matrix of no rows or no columns is packed into nothing`(_ packing: Packing) throws {
   #expect(try packed([Float](repeating: 0, count: 0), rows: 1, packing).isEmpty)

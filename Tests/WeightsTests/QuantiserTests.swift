@@ -72,6 +72,16 @@ func `Random values get the bytes llama.cpp gives them`(_ packing: Packing) thro
   #expect(abs(error / 0.0338773 - 1) < 1e-5)
 }
 
+/// ((k i mod 101) − 50) / 64 as llama.cpp packs it, where the first, the lowest and the highest trial fit best.
+@Test(arguments: [
+  (21, "629ebf7d3a15e2bf6d3904d1af5c28f4d19e"), (2, "fb1d40405050616161717282829293a3a3b4"),
+  (26, "a21e2053b8ed2164b9fd2174cafe3175cafe"),
+])
+func `Every scale tried for IQ4_NL can be the one taken`(_ factor: Int, _ hex: String) throws {
+  let values = (0..<32).map { Float($0 * factor % 101 - 50) / 64 }
+  #expect(try packed(values, rows: 1, .iq4_nl).hexadecimal == hex)
+}
+
 /// The largest magnitude is 4 ≤ m < 8 times the scale; from 4 the next is 6, and half way, 5, goes down.
 @Test(
   arguments: [

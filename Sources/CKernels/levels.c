@@ -10,7 +10,9 @@ static const float by_exponent_bits[3][16] = {
     SIGNED(0.0f, 1, 2, 4, 8, 16, 32, 64),
 };
 
-static const float bnb[16] = SIGNED(0.0f, 0.0052083333f, 0.6666667f, 1, 0.3333333f, 0.5f, 0.1666667f, 0.25f);
+// Twelfths, divided in single precision as bitsandbytes divides them.
+static const float bnb[16] =
+    SIGNED(0.0f, 0.0625f / 12.0f, 8.0f / 12.0f, 1, 4.0f / 12.0f, 0.5f, 2.0f / 12.0f, 0.25f);
 
 const float *graft_fp4_levels(unsigned exponent_bits) { return by_exponent_bits[exponent_bits - 1]; }
 

@@ -10,7 +10,7 @@ import Weights
 ///
 /// Some writers name the wrong version; a symmetric layer tells itself which it is, its zeros being all 2^(bits − 1).
 /// Columns whose groups do not lie side by side are stored in the groups' order.
-struct GPTQForm: PackedForm {
+package struct GPTQForm: PackedForm {
   static let method = "gptq"
   private let layout: GroupLayout
   private let storesZeroLessOne: Bool, isSymmetric: Bool
@@ -63,6 +63,81 @@ struct GPTQForm: PackedForm {
       }
     }
     return try tensors.placed(name) { try grouped.packed(columnOrder: order) }
+  }
+
+  /// What a configuration says of layers stored so, in version 2; `weights` are all of them.
+  ///
+  /// - Throws: a ``PackingError`` when they are not all of one layout, or of one that this form does not have.
+  package static func section(_ weights: [FrozenWeight]) throws -> JSON {
+    let layouts = Set(weights.map(\.packing.layout)), names = Set(weights.map(\.packing.name)).sorted()
+    guard let first = layouts.first, layouts.count == 1, let layout = first else {
+      throw PackingError(
+        names.joined(separator: ", "), "GPTQ's form has one layout for all layers of the blocks",
+        remedy: "pack the model with int4-g128-f16-zero")
+    }
+    guard case .integer(let bits) = layout.element, [2, 3, 4, 8].contains(bits), layout.axis == .input,
+      layout.zero != .offset, layout.scale == .half
+    else {
+      throw PackingError(
+        layout.name, "GPTQ's form holds codes of 2, 3, 4 or 8 bits with half scales and zero codes along the inputs",
+        remedy: "pack the model with int\(layout.bits)-g128-f16-zero")
+    }
+    return .object([
+      "quant_method": .string(method), "checkpoint_format": .string("gptq_v2"), "bits": .integer(bits),
+      "group_size": .integer(layout.group == 0 ? -1 : layout.group), "sym": .bool(layout.zero == .symmetric),
+      "desc_act": .bool(weights.contains { $0.columnOrder != nil }), "true_sequential": .bool(true),
+    ])
+  }
+
+  /// The tensors of the layer called `module` in version 2; ``section(_:)`` must have accepted its weight.
+  ///
+  /// - Throws: a ``PackingError`` when the outputs do not fill words, or a zero is none of the codes.
+  package static func tensors(_ module: String, _ weight: FrozenWeight) throws -> [TensorToWrite] {
+    guard let layout = weight.packing.layout else { return [] }
+    let codes = try GroupedCodes(weight, layout), bits = layout.bits
+    let (rows, columns, length) = (codes.rows, codes.columns, layout.groupLength(codes.columns))
+    let groups = columns / length
+    guard rows * bits % 32 == 0 else {
+      throw PackingError(
+        layout.name, "\(rows) outputs of \(bits) bits do not fill words of 32", remedy: "skip '\(module)'")
+    }
+    if let zero = codes.grids.lazy.map(\.zero).first(where: { $0 > Float(layout.largestCode) }) {
+      throw PackingError(layout.name, "a zero of \(zero) is none of its codes", remedy: "pack the model afresh")
+    }
+    let order = weight.columnOrder ?? (0..<Int32(columns)).map(\.self)
+    var words = [UInt32](repeating: 0, count: columns * bits / 32 * rows)
+    for (stored, column) in order.enumerated() {
+      for row in 0..<rows {
+        BitStream.set(
+          &words, Int(column), bits: bits, start: row, stride: rows, to: UInt32(codes.codes[row * columns + stored]))
+      }
+    }
+    var zeros = [UInt32](repeating: 0, count: groups * rows * bits / 32),
+      scales = [Float](repeating: 0, count: groups * rows)
+    for group in 0..<groups {
+      for row in 0..<rows {
+        let grid = codes.grids[row * groups + group]
+        BitStream.set(&zeros, row, bits: bits, start: group * (rows * bits / 32), stride: 1, to: UInt32(grid.zero))
+        scales[group * rows + row] = grid.scale
+      }
+    }
+    var index = [Int32](repeating: 0, count: columns)
+    for (stored, column) in order.enumerated() { index[Int(column)] = Int32(stored / length) }
+    return [
+      TensorToWrite(name: module + ".qweight", type: .i32, shape: [columns * bits / 32, rows]) { [words] in
+        try $0.write(words: words)
+      },
+      TensorToWrite(name: module + ".qzeros", type: .i32, shape: [groups, rows * bits / 32]) { [zeros] in
+        try $0.write(words: zeros)
+      },
+      TensorToWrite(name: module + ".scales", type: .f16, shape: [groups, rows]) { [scales] writer in
+        // Exact: the layout stores halves.
+        try scales.map { Half.bits($0) }.withUnsafeBytes { try writer.write($0) }
+      },
+      TensorToWrite(name: module + ".g_idx", type: .i32, shape: [columns]) { [index] writer in
+        try index.withUnsafeBytes { try writer.write($0) }
+      },
+    ]
   }
 
   /// The inputs in the order of their groups; nil where that is their own.
@@ -139,6 +214,17 @@ enum BitStream {
     if shift + bits > 32 { value |= (words[word + stride] & 0xffff_ffff) << (32 - shift) }
     return value & (1 << bits - 1)
   }
+
+  /// Puts code `index` into a stream of zeros laid out in the same way.
+  static func set(_ words: inout [UInt32], _ index: Int, bits: Int, start: Int, stride: Int, to value: UInt32) {
+    let bit = index * bits, word = start + bit / 32 * stride, shift = bit % 32
+    words[word] |= value << UInt32(shift)
+    if shift + bits > 32 { words[word + stride] |= value >> UInt32(32 - shift) }
+  }
+}
+
+extension FileWriter {
+  fileprivate mutating func write(words: [UInt32]) throws { try words.withUnsafeBytes { try write($0) } }
 }
 
 extension PackedTensors {
@@ -150,21 +236,4 @@ extension PackedTensors {
 
   /// The numbers of a tensor that must be `F16` of that shape.
   fileprivate func floats(_ name: String, _ shape: [Int]) throws -> [Float] { try checked(name, .f16, shape).floats() }
-
-  private func checked(_ name: String, _ type: ElementType, _ shape: [Int]) throws -> TensorEntry {
-    let entry = try self(name)
-    guard entry.type == type, entry.shape == shape else {
-      throw FileError(
-        entry.file.path, at: "tensor '\(name)'",
-        "is \(entry.type.rawValue) \(described(shape: entry.shape)); expected \(type.rawValue) \(shape)")
-    }
-    return entry
-  }
-
-  /// Tells at which matrix a layout does not fit.
-  fileprivate func placed<R>(_ name: String, _ body: () throws -> R) throws -> R {
-    do { return try body() } catch let error as PackingError {
-      throw FileError(file.path, at: "tensor '\(name)'", "\(error)")
-    }
-  }
 }

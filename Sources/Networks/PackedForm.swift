@@ -22,6 +22,24 @@ struct PackedTensors: Sendable {
 
   /// Whether there is one.
   func has(_ name: String) -> Bool { file[name] != nil }
+
+  /// The tensor of that name, which must be of that type and shape.
+  func checked(_ name: String, _ type: ElementType, _ shape: [Int]) throws -> TensorEntry {
+    let entry = try self(name)
+    guard entry.type == type, entry.shape == shape else {
+      throw FileError(
+        entry.file.path, at: "tensor '\(name)'",
+        "is \(entry.type.rawValue) \(described(shape: entry.shape)); expected \(type.rawValue) \(shape)")
+    }
+    return entry
+  }
+
+  /// Tells at which matrix a layout does not fit.
+  func placed<R>(_ name: String, _ body: () throws -> R) throws -> R {
+    do { return try body() } catch let error as PackingError {
+      throw FileError(file.path, at: "tensor '\(name)'", "\(error)")
+    }
+  }
 }
 
 /// The form that a model's configuration names; nil where its weights are plain.
@@ -35,9 +53,13 @@ func packedForm(_ configuration: JSON, path: String) throws -> (any PackedForm)?
   case GraftForm.method: return try GraftForm(section, path: path)
   case GPTQForm.method: return try GPTQForm(section, path: path)
   case AWQForm.method: return try AWQForm(section, path: path)
+  case BitsAndBytesForm.method: return try BitsAndBytesForm(section, path: path)
+  case MicroscalingForm.method: return MicroscalingForm()
   default:
     throw FileError(
       path, at: "key 'quantization_config.quant_method'", "\(quoted(method ?? "")) is not read",
-      remedy: "expected \(GraftForm.method), \(GPTQForm.method) or \(AWQForm.method)")
+      remedy:
+        "expected \(GraftForm.method), \(GPTQForm.method), \(AWQForm.method), \(BitsAndBytesForm.method) or \(MicroscalingForm.method)"
+    )
   }
 }

@@ -148,7 +148,7 @@ extension GroupedCodes {
   }
 
   /// The codes of a matrix packed so.
-  init(_ weight: FrozenWeight, _ layout: GroupLayout) throws {
+  package init(_ weight: FrozenWeight, _ layout: GroupLayout) throws {
     try self.init(layout, rows: weight.rows, columns: weight.columns)
     let (rows, columns) = (rows, columns), rowBytes = layout.rowBytes(columns)
     let shared = layout.sharedBytes(rows: rows, columns: columns)
@@ -171,8 +171,10 @@ extension GroupedCodes {
     }
   }
 
-  /// Other values `[rows, columns]` in the same layout; groups whose values did not change keep codes and scale, and groups
-  /// whose values all moved by one number keep them too and move their offset, where that loses least.
+  /// Other values `[rows, columns]` in the same layout.
+  ///
+  /// Groups whose values did not change keep codes and scale. Any other takes what loses least of: its grid with other
+  /// codes, a fresh grid, and, where all values moved by one number, its codes with another offset.
   mutating func round(_ values: Tensor) {
     let layout = layout
     values.withValues { values in
@@ -182,24 +184,28 @@ extension GroupedCodes {
         guard (0..<count).contains(where: { old.value(codes[first + $0 * stride]) != base[first + $0 * stride] }) else {
           return
         }
+        func loss(_ value: (Int) -> Float) -> Float {
+          var sum: Float = 0
+          for i in 0..<count {
+            let distance = value(i) - base[first + i * stride]
+            sum += distance * distance
+          }
+          return sum
+        }
         let fitted = GroupGrid(fitting: base + first, count: count, stride: stride, clip: .none, layout)
+        let afresh = loss { fitted.rounded(base[first + $0 * stride]) }
+        let onGrid = loss { old.rounded(base[first + $0 * stride]) }
         if layout.zero == .offset {
           var moved = 0.0
           for i in 0..<count { moved += Double(base[first + i * stride] - old.value(codes[first + i * stride])) }
           let shifted = GroupGrid(scale: old.scale, zero: old.zero + Float(moved / Double(count)), layout)
-          var (keeping, fitting): (Float, Float) = (0, 0)
-          for i in 0..<count {
-            let value = base[first + i * stride], kept = shifted.value(codes[first + i * stride]) - value
-            let nearest = fitted.rounded(value) - value
-            (keeping, fitting) = (keeping + kept * kept, fitting + nearest * nearest)
-          }
-          if keeping <= fitting {
+          if loss({ shifted.value(codes[first + $0 * stride]) }) <= min(afresh, onGrid) {
             grids[group] = shifted
             return
           }
         }
-        grids[group] = fitted
-        for i in 0..<count { codes[first + i * stride] = fitted.code(base[first + i * stride]) }
+        if afresh < onGrid { grids[group] = fitted }
+        for i in 0..<count { codes[first + i * stride] = grids[group].code(base[first + i * stride]) }
       }
     }
   }

@@ -165,6 +165,84 @@ struct PackedCheckpointTests {
     #expect(error?.description.contains(problem) == true, "\(error?.description ?? "")")
   }
 
+  @Test(arguments: [(2, 32), (3, 32), (4, 32), (8, -1)])
+  func `A layer read from GPTQ's form is written back word for word`(_ bits: Int, _ group: Int) throws {
+    let order = group == -1 ? nil : (0..<columns).map { $0 * 37 % columns }
+    let words = gptq(bits, group: group, lessOne: false, order: order)
+    let section =
+      "{\"quant_method\": \"gptq\", \"bits\": \(bits), \"group_size\": \(group), \"checkpoint_format\": \"gptq_v2\"}"
+    let weight = try source(words, section).matrix("p.weight", rows: rows, columns: columns)
+    let written = folder + "/written.safetensors"
+    try Safetensors.write(try GPTQForm.tensors("p", weight), to: written)
+    let before = try Safetensors(folder + "/model.safetensors"), after = try Safetensors(written)
+    for name in before.names {
+      let (old, new) = (try before.entry(name), try after.entry(name))
+      #expect(old.shape == new.shape && old.type == new.type)
+      #expect(old.withBytes { old in new.withBytes { old.elementsEqual($0) } }, "\(name)")
+    }
+    let description = try GPTQForm.section([weight])
+    #expect(description["bits"]?.int == bits && description["group_size"]?.int == group)
+    #expect(description["desc_act"] == .bool(order != nil))
+  }
+
+  @Test func `Layers that GPTQ's form has no place for are refused with the packing to take`() throws {
+    func error(_ names: String...) throws -> String {
+      let weights = try names.map { try FrozenWeight(Tensor.zeros([32, 64]), packing: Packing(parsing: $0)) }
+      return #expect(throws: PackingError.self) { try GPTQForm.section(weights) }?.description ?? ""
+    }
+    #expect(try error("int4-g64").contains("pack the model with int4-g128-f16-zero"))
+    #expect(try error("fp4-g64").contains("codes of 2, 3, 4 or 8 bits"))
+    #expect(try error("int4-g64-f16-zero", "int3-g64-f16-zero").contains("one layout for all layers"))
+  }
+
+  @Test(arguments: ["nf4", "nf4_nested", "fp4_nested", "int8", "odd"])
+  func `A layer that bitsandbytes packed reads as its codes say`(_ name: String) throws {
+    let section = "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}"
+    let folder = "\(fixtures)/bitsandbytes"
+    let file = try Safetensors(folder + "/layers.safetensors")
+    try Folder.create(self.folder)
+    try Safetensors.write(
+      file.names.map { name in
+        let entry = try file.entry(name)
+        return TensorToWrite(name: name, type: entry.type, shape: entry.shape) { writer in
+          try entry.withBytes { try writer.write($0) }
+        }
+      }, to: self.folder + "/model.safetensors")
+    let source = try SafetensorsSource(
+      folder: self.folder, configuration: JSON(parsing: "{\"quantization_config\": \(section)}"))
+    let weight = try source.matrix("\(name).weight", rows: name == "odd" ? 32 : 24, columns: name == "odd" ? 96 : 128)
+    let expected = try file.entry("\(name).expected").floats()
+    #expect(zip(weight.unpacked().values, expected).allSatisfy { abs($0 - $1) <= 1.2e-7 * max(0.5, abs($1)) })
+    #expect(weight.byteCount < expected.count * 4 / 3)
+    #expect(source.unused.allSatisfy { !$0.hasPrefix("\(name).weight") && !$0.hasPrefix("\(name).SCB") })
+  }
+
+  @Test func `Pairs of MXFP4 codes share a byte, the first in the low nibble, and 32 a power of two`() throws {
+    // The published vector: 32 numbers of ((37 i) mod 101 − 50) / 64, the block's largest saturated.
+    let bytes: [UInt8] = [
+      0xbf, 0xe5, 0x69, 0x2e, 0xc7, 0xf4, 0x5a, 0x0e, 0xd6, 0x72, 0x4c, 0xaf, 0xe6, 0x61, 0x3d, 0xc7,
+    ]
+    let levels: [Float] = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    for suffix in ["p.weight", "p"] {
+      let tensors = [
+        TensorToWrite(name: suffix + "_blocks", type: .u8, shape: [1, 1, 16]) { writer in
+          try bytes.withUnsafeBytes { try writer.write($0) }
+        },
+        TensorToWrite(name: suffix + "_scales", type: .u8, shape: [1, 1]) { writer in
+          try [UInt8(0x7c)].withUnsafeBytes { try writer.write($0) }
+        },
+      ]
+      let weight = try source(tensors, "{\"quant_method\": \"mxfp4\"}").matrix("p.weight", rows: 1, columns: 32)
+      let expected = (0..<32).map { (i: Int) -> Float in
+        let code = i % 2 == 0 ? bytes[i / 2] & 15 : bytes[i / 2] >> 4
+        return levels[Int(code & 7)] / 8 * (code >= 8 ? -1 : 1)
+      }
+      #expect(weight.unpacked().values == expected)
+      let original = (0..<32).map { (i: Int) -> Float in Float((i * 37) % 101 - 50) / 64 }
+      #expect(zip(expected, original).allSatisfy { abs($0 - $1) <= 0.126 })
+    }
+  }
+
   @Test func `Groups of unequal size are refused`() throws {
     var tensors = gptq(4, group: 32, lessOne: true)
     tensors.append(integers("p.g_idx", [UInt32](repeating: 1, count: columns), [columns]))

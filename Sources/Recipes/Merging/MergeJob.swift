@@ -33,7 +33,7 @@ public struct MergeJob: Sendable {
     if path.hasSuffix(".gguf") {
       try GGUFExport.write(folded.network, of: model, type: nil, to: path)
     } else {
-      try ModelFolderExport.write(folded.network, of: model, to: path, keepsPacked: format == .requantize)
+      try ModelFolderExport.write(folded.network, of: model, to: path, as: format == .requantize ? .packed : .plain)
     }
     let written = try LoadedModel(path)
     let proof = MergeProof(reference: model.network, candidate: written.network, on: probe)

@@ -6,34 +6,64 @@ import Weights
 
 /// Writes a model as a Hugging Face folder.
 public enum ModelFolderExport {
+  /// How packed matrices are stored.
+  public enum Form: Sendable {
+    /// As F32, which every reader of such folders knows.
+    case plain
+    /// With their bytes, in Graft's own form.
+    case packed
+    /// Those of the blocks' linear layers as GPTQ's tools do, version 2; others as F32.
+    case gptq
+  }
+
   /// Writes `network`, which must carry no adapter, with the configuration and tokenizer of `base`.
   ///
-  /// Weights that lie as F16 or BF16 keep that form. Packed ones become F32, which every reader of such folders knows,
-  /// unless `keepsPacked`: then they keep their bytes in Graft's own form. Every file appears whole or not at all.
+  /// Weights that lie as F16 or BF16 keep that form. Every file appears whole or not at all.
+  ///
+  /// - Throws: a ``FileError`` for what cannot be written, a `PackingError` for layers that GPTQ's form has no place for.
   public static func write(
-    _ network: any TextNetwork, of base: LoadedModel, to folder: String, keepsPacked: Bool = false
+    _ network: any TextNetwork, of base: LoadedModel, to folder: String, as form: Form = .plain
   ) throws {
+    let packed = form == .plain ? [:] : packings(of: network, inBlocks: form == .gptq)
+    let section = try section(form, packed, network)
     try Folder.create(folder)
     if case .folder = base.checkpoint.form, sameFolder(folder, base.checkpoint.path) {
       throw FileError(folder, "is the base model's own folder", remedy: "choose another output")
     }
-    let packed = keepsPacked ? packings(of: network) : [:]
-    let (configuration, files) = try companions(of: network, base, folder, packed)
+    let (configuration, files) = try companions(of: network, base, folder, section)
     for (name, text) in files { try AtomicFile.write(text, to: folder + "/" + name) }
     try AtomicFile.write(configuration.text(pretty: true) + "\n", to: folder + "/config.json")
-    let tensors = tensors(of: network, keeping: Set(packed.keys))
+    let tensors = try tensors(of: network, keeping: Set(packed.keys), as: form)
     try Safetensors.write(tensors, metadata: ["format": "pt"], to: folder + "/model.safetensors")
   }
 
-  /// The packings of the matrices that are no plain numbers, by their tensors' names.
-  static func packings(of network: any TextNetwork) -> [String: Packing] {
+  /// What the configuration says of the packed matrices; nil where there are none.
+  private static func section(
+    _ form: Form, _ packed: [String: Packing], _ network: any TextNetwork
+  ) throws -> JSON? {
+    guard form == .gptq else { return packed.isEmpty ? nil : GraftForm.section(packed) }
+    var copy = network
+    var weights: [FrozenWeight] = []
+    copy.forEachLinear { if packed[$0 + ".weight"] != nil { weights.append($1.base.weight) } }
+    guard !weights.isEmpty else {
+      throw PackingError(
+        "gptq", "no layer of the model's blocks is packed",
+        remedy: "run graft quantize --packing int4-g128-f16-zero first")
+    }
+    return try GPTQForm.section(weights)
+  }
+
+  /// The packings of the matrices that are no plain numbers, by their tensors' names; of linear layers in blocks alone if
+  /// `inBlocks`.
+  static func packings(of network: any TextNetwork, inBlocks: Bool = false) -> [String: Packing] {
     var copy = network
     var found: [String: Packing] = [:]
     func note(_ name: String, _ weight: FrozenWeight) {
+      if inBlocks && blockIndex(name) == nil { return }
       if ![.float32, .float16, .bfloat16].contains(weight.packing) { found[name + ".weight"] = weight.packing }
     }
     copy.forEachLinear { note($0, $1.base.weight) }
-    copy.forEachEmbedding { note($0, $1.base.weight) }
+    if !inBlocks { copy.forEachEmbedding { note($0, $1.base.weight) } }
     return found
   }
 
@@ -42,9 +72,8 @@ public enum ModelFolderExport {
   }
 
   private static func companions(
-    of network: any TextNetwork, _ base: LoadedModel, _ folder: String, _ packed: [String: Packing]
+    of network: any TextNetwork, _ base: LoadedModel, _ folder: String, _ section: JSON?
   ) throws -> (JSON, [String: String]) {
-    let section = packed.isEmpty ? nil : GraftForm.section(packed)
     switch base.checkpoint.form {
     case .folder(let configuration):
       var object = configuration.object ?? [:]
@@ -84,15 +113,19 @@ public enum ModelFolderExport {
   }
 
   /// Every tensor of a model under its checkpoint name, written row by row; those in `packed` as they are packed.
-  static func tensors(of network: any TextNetwork, keeping packed: Set<String> = []) -> [TensorToWrite] {
+  static func tensors(
+    of network: any TextNetwork, keeping packed: Set<String> = [], as form: Form = .plain
+  ) throws -> [TensorToWrite] {
     var copy = network
     var tensors: [TensorToWrite] = []
     copy.forEachEmbedding { name, table in
       let name = name + ".weight", weight = table.base.weight
       tensors += packed.contains(name) ? GraftForm.tensors(name, weight) : [tensor(name, weight)]
     }
-    copy.forEachLinear { name, layer in
-      if packed.contains(name + ".weight") {
+    try copy.forEachLinear(throwing: { name, layer in
+      if packed.contains(name + ".weight"), form == .gptq {
+        tensors += try GPTQForm.tensors(name, layer.base.weight)
+      } else if packed.contains(name + ".weight") {
         tensors += GraftForm.tensors(name + ".weight", layer.base.weight)
       } else if layer.base.storesTransposed {
         let stored = layer.base.weight.unpacked().transposed
@@ -100,7 +133,7 @@ public enum ModelFolderExport {
       } else {
         tensors.append(tensor(name + ".weight", layer.base.weight))
       }
-    }
+    })
     copy.forEachParameter { name, parameter in
       tensors.append(
         TensorToWrite(name: name, floats: parameter.value.values, shape: parameter.value.shape.dimensions))

@@ -35,7 +35,7 @@ struct InitialModel {
     }
     try AtomicFile.write(configuration.text(pretty: true) + "\n", to: folder + "/config.json")
     try Safetensors.write(
-      ModelFolderExport.tensors(of: network), metadata: ["format": "pt"], to: folder + "/model.safetensors")
+      try ModelFolderExport.tensors(of: network), metadata: ["format": "pt"], to: folder + "/model.safetensors")
     return folder
   }
 

@@ -40,7 +40,7 @@ public struct QuantizeJob: Sendable {
     if path.hasSuffix(".gguf") {
       try GGUFExport.write(packed, of: model, type: nil, to: path)
     } else {
-      try ModelFolderExport.write(packed, of: model, to: path, keepsPacked: true)
+      try ModelFolderExport.write(packed, of: model, to: path, as: .packed)
     }
     let report = QuantizationReport(
       path: path, layers: layers, seconds: Date().timeIntervalSince(started), peakBytes: ProcessMemory.peak)

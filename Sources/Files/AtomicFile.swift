@@ -51,7 +51,7 @@ public enum AtomicFile {
   /// Gives a file of the same folder, once it is on the disk, the name `path`.
   static func move(_ temporary: String, to path: String) throws {
     let descriptor = open(temporary, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw FileError(path, "cannot be written: \(systemMessage(errno))") }
+    guard descriptor >= 0 else { throw FileError.unwritable(path, "cannot be written: \(systemMessage(errno))") }
     defer { close(descriptor) }
     try check(fsync(descriptor), path, "cannot be written to disk")
     try check(rename(temporary, path), path, "cannot be replaced")
@@ -59,7 +59,7 @@ public enum AtomicFile {
   }
 
   private static func check(_ result: Int32, _ path: String, _ problem: String) throws {
-    guard result == 0 else { throw FileError(path, "\(problem): \(systemMessage(errno))") }
+    guard result == 0 else { throw FileError.unwritable(path, "\(problem): \(systemMessage(errno))") }
   }
 
   /// Where a symbolic link leads, so that the link survives; refuses folders and devices.
@@ -67,7 +67,7 @@ public enum AtomicFile {
     var status = stat()
     guard stat(path, &status) == 0 else { return path }
     guard status.st_mode & S_IFMT == S_IFREG else {
-      throw FileError(path, "is not a regular file and cannot be replaced")
+      throw FileError.unwritable(path, "is not a regular file and cannot be replaced")
     }
     guard let real = realpath(path, nil) else { return path }
     defer { free(real) }
@@ -85,10 +85,10 @@ public enum AtomicFile {
       let descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
       if descriptor >= 0 { return (descriptor, name) }
       guard errno == EEXIST || errno == EINTR else {
-        throw FileError(path, "cannot be written in folder \(quoted(folder)): \(systemMessage(errno))")
+        throw FileError.unwritable(path, "cannot be written in folder \(quoted(folder)): \(systemMessage(errno))")
       }
     }
-    throw FileError(
+    throw FileError.unwritable(
       path, "cannot be written: folder \(quoted(folder)) is full of unfinished files",
       remedy: "remove those named '.graft-*.partial'")
   }
@@ -107,6 +107,6 @@ public enum AtomicFile {
     guard fsync(descriptor) != 0 else { return }
     // Some network file systems have no way to synchronise a folder and say so.
     guard errno != EINVAL && errno != ENOTSUP else { return }
-    throw FileError(path, "was replaced but its folder cannot be written to disk: \(systemMessage(errno))")
+    throw FileError.unwritable(path, "was replaced but its folder cannot be written to disk: \(systemMessage(errno))")
   }
 }

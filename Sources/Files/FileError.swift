@@ -12,6 +12,9 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible {
   /// What the reader can do about it.
   public var remedy: String?
 
+  /// Whether a result could not be written, as on a full disk, rather than something given be read.
+  public private(set) var isOutput = false
+
   /// An error in a file as a whole, or at a place in it.
   public init(_ path: String, at place: String? = nil, _ problem: String, remedy: String? = nil) {
     self.path = path
@@ -24,6 +27,14 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible {
   public init(_ path: String, line: Int, column: Int? = nil, _ problem: String, remedy: String? = nil) {
     let place = column.map { "line \(line), column \($0)" } ?? "line \(line)"
     self.init(path, at: place, problem, remedy: remedy)
+  }
+
+  /// An error in writing a result.
+  static func unwritable(_ path: String, at place: String? = nil, _ problem: String, remedy: String? = nil) -> FileError
+  {
+    var error = FileError(path, at: place, problem, remedy: remedy)
+    error.isOutput = true
+    return error
   }
 
   /// One sentence: `config.json:7:3: duplicate key 'rank'` or `a.gguf: tensor 'x': problem; remedy`.

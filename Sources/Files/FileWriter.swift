@@ -58,7 +58,7 @@ public struct FileWriter {
       let count = Glibc.write(descriptor, part.baseAddress, part.count)
       if count < 0 {
         guard errno != EINTR else { continue }
-        throw FileError(path, "cannot be written: \(systemMessage(errno))")
+        throw FileError.unwritable(path, "cannot be written: \(systemMessage(errno))")
       }
       rest = rest.dropFirst(count)
     }

@@ -10,7 +10,7 @@ public enum Folder {
     for part in path.split(separator: "/") {
       partial += partial.isEmpty || partial.hasSuffix("/") ? String(part) : "/" + part
       if mkdir(partial, 0o777) != 0 && errno != EEXIST {
-        throw FileError(path, "cannot be created: \(systemMessage(errno))")
+        throw FileError.unwritable(path, "cannot be created: \(systemMessage(errno))")
       }
     }
     guard isFolder(path) else { throw FileError(path, "is a file, where a folder is needed") }
@@ -83,7 +83,9 @@ public enum Folder {
     } else {
       // There was nothing to exchange with, or the file system cannot.
       if errno != ENOENT { remove(path) }
-      guard rename(temporary, path) == 0 else { throw FileError(path, "cannot be written: \(systemMessage(errno))") }
+      guard rename(temporary, path) == 0 else {
+        throw FileError.unwritable(path, "cannot be written: \(systemMessage(errno))")
+      }
     }
     let parent = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     let descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -17,7 +17,7 @@ public final class HDF5Rows: Sendable {
   public init(creating path: String, count: Int, width: Int) throws {
     (self.path, self.count, self.width) = (path, count, width)
     (file, dataset) = try HDF5Library.enter {
-      let failure = FileError(path, "cannot be created as an HDF5 file of \(count) rows of \(width)")
+      let failure = FileError.unwritable(path, "cannot be created as an HDF5 file of \(count) rows of \(width)")
       let extent = [UInt64(count), UInt64(width)]
       let chunk = [UInt64(max(1, min(count, (1 << 18) / max(1, width)))), UInt64(width)]
       let file = H5Fcreate(path + ".part", graft_H5F_ACC_TRUNC(), 0, 0)
@@ -77,7 +77,7 @@ public final class HDF5Rows: Sendable {
   /// Brings everything to the disk and gives the file its name.
   public func finish() throws {
     try HDF5Library.enter {
-      guard H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 else { throw FileError(path, "cannot be written") }
+      guard H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0 else { throw FileError.unwritable(path, "cannot be written") }
     }
     try AtomicFile.move(path + ".part", to: path)
   }

@@ -26,10 +26,12 @@ public struct HDF5Writer: ~Copyable {
       byName: { temporary in
         try HDF5Library.enter {
           let made = HDF5Handle(H5Fcreate(temporary, graft_H5F_ACC_TRUNC(), 0, 0)) { H5Fclose($0) }
-          guard let made else { throw FileError(path, "cannot be created as an HDF5 file") }
+          guard let made else { throw FileError.unwritable(path, "cannot be created as an HDF5 file") }
           let writer = HDF5Writer(made, path)
           try body(writer)
-          guard H5Fflush(writer.file.id, H5F_SCOPE_GLOBAL) >= 0 else { throw FileError(path, "cannot be written") }
+          guard H5Fflush(writer.file.id, H5F_SCOPE_GLOBAL) >= 0 else {
+            throw FileError.unwritable(path, "cannot be written")
+          }
         }
       })
   }
@@ -43,7 +45,7 @@ public struct HDF5Writer: ~Copyable {
     guard shape.reduce(1, *) == values.count else {
       throw FileError(path, at: place, "\(values.count) numbers do not fill shape \(shape)")
     }
-    let failure = FileError(path, at: place, "cannot be written", remedy: "check that the name is free")
+    let failure = FileError.unwritable(path, at: place, "cannot be written", remedy: "check that the name is free")
     let extent = shape.map(UInt64.init), chunk = Self.chunk(shape, MemoryLayout<Element>.size).map(UInt64.init)
     guard let space = HDF5Handle.space(H5Screate_simple(Int32(extent.count), extent, nil)),
       let links = HDF5Handle.properties(H5Pcreate(graft_H5P_LINK_CREATE())),
@@ -59,7 +61,7 @@ public struct HDF5Writer: ~Copyable {
   /// Notes a text at the file's root.
   public func set(_ name: String, _ text: String) throws {
     var bytes = Array(text.utf8)
-    let failure = FileError(path, at: "attribute \(quoted(name))", "cannot be written")
+    let failure = FileError.unwritable(path, at: "attribute \(quoted(name))", "cannot be written")
     // A type of no bytes does not exist; a text of none is written as a zero, which the padding swallows.
     if bytes.isEmpty { bytes = [0] }
     guard let type = HDF5Handle.type(H5Tcopy(graft_H5T_C_S1())), H5Tset_size(type.id, bytes.count) >= 0,
@@ -73,7 +75,7 @@ public struct HDF5Writer: ~Copyable {
     let types = Int64.hdf5Types
     try set(
       name, types.stored[0], types.memory, [number],
-      FileError(path, at: "attribute \(quoted(name))", "cannot be written")
+      FileError.unwritable(path, at: "attribute \(quoted(name))", "cannot be written")
     )
   }
 

@@ -15,6 +15,7 @@ public enum Catalogue {
     Full.self,
     MoSA.self,
     QALoRA.self,
+    LRQAT.self,
   ]
   /// The families that change an embedding table, under the names of their kin above.
   public static let embedding: [any EmbeddingAdapter.Type] = [

@@ -75,6 +75,11 @@ public struct Tensor: Sendable {
   /// Whether gradients flow back through this tensor.
   public var hasHistory: Bool { node != nil }
 
+  /// Whether these are the numbers of `other` in memory, not only equal ones.
+  package func isSame(as other: Tensor) -> Bool {
+    storage === other.storage && offset == other.offset && shape == other.shape
+  }
+
   /// Whether every number is finite.
   public var isFinite: Bool {
     // A sum is finite unless a term is not, or finite terms overflow; only then is each looked at.

@@ -1,6 +1,7 @@
 import Autodiff
 import CKernels
 import Files
+import Synchronization
 
 /// A weight matrix that training reads and never changes, in the packing it came in.
 ///
@@ -85,7 +86,7 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
     let packed = PackedBytes(count: rows * rowBytes)
     try values.withValues { source in
       guard let first = source.baseAddress else { return }
-      for row in 0..<rows {
+      try forEachRowInParallel(rows) { row in
         try PackedCodec.pack(
           rows: first + row * columns, rowCount: 1, columns: columns, packing: packing,
           into: packed.start + order.stored(row) * rowBytes, firstRow: row)
@@ -131,6 +132,9 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
 
   /// Lets go of the memory its bytes take where they are a file's, from which they load again when they are touched.
   package func forgetPages() { withBytes { (owner as? MappedFile)?.forget($0) } }
+
+  /// Whether these are the bytes of `other`, not only equal ones.
+  package func isSame(as other: FrozenWeight) -> Bool { base == other.base && owner === other.owner }
 
   /// The number of packed bytes.
   public var byteCount: Int { sharedBytes + rows * rowBytes }
@@ -197,7 +201,7 @@ public struct FrozenWeight: FrozenMatrix, @unchecked Sendable {
     try withExtendedLifetime(owner) {
       try values.withValues { source in
         guard let first = source.baseAddress else { return }
-        for row in 0..<rows {
+        try forEachRowInParallel(rows) { row in
           let offset = order.stored(row) * rowBytes
           try PackedCodec.repack(
             original: base + offset, values: first + row * columns, rowCount: 1, columns: columns, packing: packing,
@@ -225,6 +229,21 @@ extension FrozenWeight {
     codes.round(columnOrder.map { values.transposed.gathered($0).transposed } ?? values)
     return try codes.packed(columnOrder: columnOrder)
   }
+}
+
+/// Calls `body` for each row, several at a time; what is thrown is the error of the first row that has one.
+private func forEachRowInParallel(_ rows: Int, _ body: (Int) throws -> Void) throws {
+  let failure = Mutex<(row: Int, error: any Error)?>(nil)
+  nonisolated(unsafe) let body = body
+  Parallel.forRanges(rows, grain: 16) { range in
+    for row in range {
+      do { try body(row) } catch {
+        failure.withLock { if row < $0?.row ?? .max { $0 = (row, error) } }
+        return
+      }
+    }
+  }
+  if let failure = failure.withLock({ $0 }) { throw failure.error }
 }
 
 extension Packing {

@@ -48,11 +48,12 @@ package enum PackedCodec {
     graft_gemv(&packed, rowCount, x, y)
   }
 
-  /// Packs changed values over an original, leaving alone every block that did not change.
+  /// Packs changed values over an original, block by block.
   ///
-  /// A block whose values all equal what the original's block unpacks to keeps the original's bytes; the others are
-  /// quantised afresh. So values that did not change at all give the original's bytes, also where quantising what was
-  /// unpacked would not. In a doubly quantised row, whose blocks share their offset, the block is the whole row.
+  /// A block whose values all equal what the original's block unpacks to keeps the original's bytes, also where quantising
+  /// what was unpacked would give others. Any other is quantised afresh, or keeps its scales, whichever is nearer to what
+  /// is asked: a change far below a step of the packing must not cost a block the noise of new scales. In a doubly
+  /// quantised row, whose blocks share their offset, the block is the whole row.
   ///
   /// - Throws: as for `pack`.
   package static func repack(
@@ -64,23 +65,43 @@ package enum PackedCodec {
     let rowBytes = packing.rowBytes(columns)
     let isWhole = packing.blockSize == 1 || packing == .nf4(doubleQuantised: true) || packing.isPartlyBinary
     let width = isWhole ? columns : packing.blockSize
-    var before = [Float](repeating: 0, count: columns)
-    for row in 0..<rowCount {
-      let old = original + row * rowBytes
-      let new = values + row * columns
-      let out = bytes + row * rowBytes
-      try before.withUnsafeMutableBufferPointer { before in
-        guard let before = before.baseAddress else { return }
-        unpack(old, rowCount: 1, columns: columns, packing: packing, into: before)
-        try pack(rows: new, rowCount: 1, columns: columns, packing: packing, into: out, firstRow: firstRow + row)
-        for block in 0..<columns / width where areEqual(before + block * width, new + block * width, width) {
-          if width == columns {
-            out.copyMemory(from: old, byteCount: rowBytes)
-          } else {
-            keepBlock(block, of: old, columns, packing, in: out)
+    try withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { row in
+      try withUnsafeTemporaryAllocation(byteCount: rowBytes, alignment: 16) { scratch in
+        guard let unpacked = row.baseAddress, let kept = scratch.baseAddress else { return }
+        for row in 0..<rowCount {
+          let old = original + row * rowBytes, new = values + row * columns, out = bytes + row * rowBytes
+          try pack(rows: new, rowCount: 1, columns: columns, packing: packing, into: out, firstRow: firstRow + row)
+          unpack(out, rowCount: 1, columns: columns, packing: packing, into: unpacked)
+          let afresh = distances(unpacked, new, columns, width)
+          kept.copyMemory(from: old, byteCount: rowBytes)
+          unpack(old, rowCount: 1, columns: columns, packing: packing, into: unpacked)
+          let isSame = (0..<columns / width).map { areEqual(unpacked + $0 * width, new + $0 * width, width) }
+          if isSame.contains(false), packing.hasSteps {
+            Steps.round(new, columns, packing, on: kept)
+            unpack(kept, rowCount: 1, columns: columns, packing: packing, into: unpacked)
+          }
+          let onGrid = distances(unpacked, new, columns, width)
+          for block in isSame.indices where isSame[block] || onGrid[block] <= afresh[block] {
+            let source = isSame[block] ? old : UnsafeRawPointer(kept)
+            if width == columns {
+              out.copyMemory(from: source, byteCount: rowBytes)
+            } else {
+              keepBlock(block, of: source, columns, packing, in: out)
+            }
           }
         }
       }
+    }
+  }
+
+  /// The squared distance of each block.
+  private static func distances(
+    _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ columns: Int, _ width: Int
+  ) -> [Float] {
+    (0..<columns / width).map { block in
+      var sum: Float = 0
+      for i in block * width..<(block + 1) * width { sum += (a[i] - b[i]) * (a[i] - b[i]) }
+      return sum
     }
   }
 

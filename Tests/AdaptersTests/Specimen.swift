@@ -72,6 +72,8 @@ let specimens: [Specimen] = [
     name: "qalora, dropout",
     plan: plan("qalora") { ($0.options, $0.dropout) = (["group": "32"], 0.3) }
   ) { 4 * ($0.inputs / 32 + $0.outputs) },
+  Specimen(name: "lrqat", plan: plan("lrqat")) { 4 * ($0.inputs + $0.outputs) },
+  Specimen(name: "lrqat, dropout", plan: plan("lrqat") { $0.dropout = 0.3 }) { 4 * ($0.inputs + $0.outputs) },
   // m / ‖W‖ may be 1 but for its last bit.
   Specimen(
     name: "dora", plan: plan("dora"), parameters: { 4 * ($0.inputs + $0.outputs) + $0.outputs }, startTolerance: 1e-5),

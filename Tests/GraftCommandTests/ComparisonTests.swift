@@ -56,7 +56,7 @@ struct ComparisonTests {
     #expect(ending.errors.contains("left out: mhr: ") && ending.errors.contains("no row names its task"))
     let rows = try #require(try JSON.read(scratch.path + "/table/table.json")["families"]?.array)
     let families = Set(rows.compactMap { $0["family"]?.string })
-    let expected: Set = ["lora", "dora", "hydra", "corda", "s2ft", "int2.1", "qalora", "qllm", "full", "mosa"]
+    let expected: Set = ["lora", "dora", "hydra", "corda", "s2ft", "int2.1", "qalora", "lrqat", "qllm", "full", "mosa"]
     #expect(families == expected, "\(families)\n\(ending.errors)")
   }
 

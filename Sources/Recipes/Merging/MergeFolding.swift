@@ -58,7 +58,8 @@ extension LoadedModel {
         guard whole.isFinite else { throw FileError(name, "holds numbers that are not finite after folding") }
         if let packing = raised[name] {
           weight = try FrozenWeight(whole, packing: packing, order: original.order)
-        } else if format == .requantize {
+        } else if format == .requantize && weight.packing != original.packing {
+          // A family that trains on what it will be packed as has packed it already.
           weight = try original.repacked(whole)
         }
         layers.append(LayerSurvival(name, original: original, wanted: whole, written: weight))

@@ -34,6 +34,21 @@ enum NormalFloat {
     }
   }
 
+  /// Gives the plainly packed row at `bytes` the codes nearest to `values` by the magnitudes it has.
+  static func round(_ values: UnsafePointer<Float>, _ columns: Int, on bytes: UnsafeMutableRawPointer) {
+    midpoints.withUnsafeBufferPointer { midpoints in
+      for block in 0..<columns / width {
+        let magnitude = UnsafeRawPointer(bytes + columns / 2 + 4 * block).loadUnaligned(as: Float.self)
+        guard magnitude >= smallestScale else { continue }
+        for pair in block * width / 2..<(block + 1) * width / 2 {
+          let first = code(values[2 * pair] / magnitude, midpoints)
+          let second = code(values[2 * pair + 1] / magnitude, midpoints)
+          bytes.storeByte(first << 4 | second, at: pair)
+        }
+      }
+    }
+  }
+
   @inline(__always)
   private static func code(_ value: Float, _ midpoints: UnsafeBufferPointer<Float>) -> UInt8 {
     var code: UInt8 = 0

@@ -8,7 +8,9 @@ let package = Package(
     .executable(name: "graft", targets: ["graft"]),
     .library(
       name: "Graft",
-      targets: ["Autodiff", "Files", "Text", "Weights", "Networks", "Adapters", "Training", "Quantizing", "Recipes"]),
+      targets: [
+        "Autodiff", "Files", "Text", "Images", "Weights", "Networks", "Adapters", "Training", "Quantizing", "Recipes",
+      ]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
@@ -23,6 +25,7 @@ let package = Package(
     .target(name: "Autodiff", dependencies: ["COpenBLAS"]),
     .target(name: "Files", dependencies: ["CHDF5"]),
     .target(name: "Text", dependencies: ["Files"]),
+    .target(name: "Images", dependencies: ["Autodiff", "Files"]),
     .target(name: "Weights", dependencies: ["Autodiff", "Files", "CKernels"]),
     .target(name: "Networks", dependencies: ["Autodiff", "Files", "Text", "Weights"]),
     .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Text", "Weights", "Networks"]),
@@ -31,7 +34,8 @@ let package = Package(
     .target(
       name: "Recipes",
       dependencies: [
-        "CKernels", "Adapters", "Training", "Quantizing", "Text", "Files", .product(name: "Yams", package: "Yams"),
+        "CKernels", "Images", "Adapters", "Training", "Quantizing", "Text", "Files",
+        .product(name: "Yams", package: "Yams"),
         .product(name: "Crypto", package: "swift-crypto"),
       ]),
     .executableTarget(
@@ -39,6 +43,7 @@ let package = Package(
     .testTarget(name: "AutodiffTests", dependencies: ["Autodiff", "Files"]),
     .testTarget(name: "FilesTests", dependencies: ["Files", "CHDF5"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Files"]),
+    .testTarget(name: "ImagesTests", dependencies: ["Images", "Autodiff", "Files", "CHDF5"]),
     .testTarget(name: "WeightsTests", dependencies: ["Weights", "CKernels", "Files"]),
     .testTarget(name: "NetworksTests", dependencies: ["Networks", "Files"]),
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),

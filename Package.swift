@@ -21,11 +21,16 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"]), .brew(["openblas"])]),
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"]), .brew(["hdf5"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"]), .brew(["zlib"])]),
+    .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"]), .brew(["libpng"])]),
+    .systemLibrary(
+      name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg62-turbo-dev"]), .brew(["jpeg-turbo"])]),
     .target(name: "CKernels"),
+    .target(name: "CImageFiles", dependencies: ["CZlib", "CPNG", "CJPEG"]),
     .target(name: "Autodiff", dependencies: ["COpenBLAS"]),
     .target(name: "Files", dependencies: ["CHDF5"]),
     .target(name: "Text", dependencies: ["Files"]),
-    .target(name: "Images", dependencies: ["Autodiff", "Files"]),
+    .target(name: "Images", dependencies: ["Autodiff", "Files", "CImageFiles"]),
     .target(name: "Weights", dependencies: ["Autodiff", "Files", "CKernels"]),
     .target(name: "Networks", dependencies: ["Autodiff", "Files", "Text", "Weights"]),
     .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Text", "Weights", "Networks"]),

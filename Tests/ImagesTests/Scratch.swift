@@ -30,7 +30,7 @@ final class Scratch {
 /// All bytes of a file.
 func contents(_ path: String) throws -> [UInt8] { try MappedFile(path).withBytes(Array.init) }
 
-/// The path of a fixture, which Scripts/fixtures/make-image-fixtures.py made.
+/// The path of a fixture, which `make.py` beside it made.
 func fixture(_ name: String) -> String {
   URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("Fixtures/images/" + name).path

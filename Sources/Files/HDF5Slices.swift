@@ -4,7 +4,7 @@ import CHDF5
 public final class HDF5Slices<Element: HDF5Element>: Sendable {
   /// The sizes, outermost first.
   public let shape: [Int]
-  /// How many rows are packed together, and therefore unpacked together; all of them where nothing is packed.
+  /// How many rows are packed together, and therefore unpacked together; where nothing is packed, as 64 KiB hold.
   public let chunk: Int
   /// The numbers in a row.
   public let width: Int
@@ -75,7 +75,9 @@ extension HDF5Reader {
     guard let properties = HDF5Handle.properties(H5Dget_create_plist(dataset.id)) else {
       throw FileError(path, at: place, "cannot be read")
     }
-    guard H5Pget_layout(properties.id) == H5D_CHUNKED else { return max(1, shape[0]) }
+    guard H5Pget_layout(properties.id) == H5D_CHUNKED else {
+      return max(1, (1 << 16) / max(1, shape.dropFirst().reduce(size, *)))
+    }
     var sizes = [UInt64](repeating: 0, count: shape.count)
     guard H5Pget_chunk(properties.id, Int32(sizes.count), &sizes) == sizes.count, sizes.allSatisfy({ $0 > 0 }) else {
       throw FileError(path, at: place, "is kept in chunks of an unknown size")

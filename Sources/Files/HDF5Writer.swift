@@ -28,10 +28,12 @@ public struct HDF5Writer: ~Copyable {
       path,
       byName: { temporary in
         try HDF5Library.enter {
-          let access = HDF5Handle.properties(H5Pcreate(graft_H5P_FILE_ACCESS()))
-          guard let access,
+          guard let access = HDF5Handle.properties(H5Pcreate(graft_H5P_FILE_ACCESS())),
+            let creation = HDF5Handle.properties(H5Pcreate(graft_H5P_FILE_CREATE())),
+            // Without times, equal contents are equal files.
+            H5Pset_obj_track_times(creation.id, false) >= 0,
             !checksummed || H5Pset_libver_bounds(access.id, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0,
-            let made = HDF5Handle(H5Fcreate(temporary, graft_H5F_ACC_TRUNC(), 0, access.id), { H5Fclose($0) })
+            let made = HDF5Handle(H5Fcreate(temporary, graft_H5F_ACC_TRUNC(), creation.id, access.id), { H5Fclose($0) })
           else { throw FileError(path, "cannot be created as an HDF5 file") }
           let writer = HDF5Writer(made, path)
           try body(writer)
@@ -56,7 +58,6 @@ public struct HDF5Writer: ~Copyable {
       let properties = HDF5Handle.properties(H5Pcreate(graft_H5P_DATASET_CREATE())),
       H5Pset_create_intermediate_group(links.id, 1) >= 0,
       H5Pset_chunk(properties.id, Int32(chunk.count), chunk) >= 0, H5Pset_fletcher32(properties.id) >= 0,
-      // Without times, equal contents are equal files.
       H5Pset_obj_track_times(properties.id, false) >= 0,
       let dataset = HDF5Handle.dataset(
         H5Dcreate2(file.id, name, Element.hdf5Types.stored[0], space.id, links.id, properties.id, 0))
@@ -81,7 +82,7 @@ public struct HDF5Writer: ~Copyable {
     let rank = Int32(row.count + 1), rest = row.map(UInt64.init)
     guard let space = HDF5Handle.space(H5Screate_simple(rank, [0] + rest, [.max] + rest)),
       let properties = HDF5Handle.properties(H5Pcreate(graft_H5P_DATASET_CREATE())),
-      H5Pset_chunk(properties.id, rank, [UInt64(chunk)] + rest) >= 0, H5Pset_deflate(properties.id, 9) >= 0,
+      H5Pset_chunk(properties.id, rank, [UInt64(chunk)] + rest) >= 0, H5Pset_deflate(properties.id, 7) >= 0,
       H5Pset_fletcher32(properties.id) >= 0, H5Pset_obj_track_times(properties.id, false) >= 0,
       let dataset = HDF5Handle.dataset(
         H5Dcreate2(file.id, name, Element.hdf5Types.stored[0], space.id, 0, properties.id, 0))

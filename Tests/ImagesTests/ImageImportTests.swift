@@ -197,6 +197,21 @@ struct ImageImportTests {
     #expect(refusal(photos + "/a").hasPrefix("a: has no folders; expected one for each class"))
   }
 
+  @Test func `A set gives another, of some of its classes, which keeps its origin`() throws {
+    let whole = scratch.path + "/whole.h5"
+    var job = ImageImport()
+    (job.labels, job.names) = (fixture("labels.npy"), ["a", "b", "c"])
+    job.origin = ImageSet.Origin(name: "six", source: "NumPy", licence: "CC0")
+    try job(fixture("u1.npy"), to: whole)
+    let part = try load(whole) { ($0.classes, $0.origin.name) = (["c", "b"], "four") }
+    #expect(part.classNames == ["c", "b"] && part.labels == [1, 0, 1, 0])
+    #expect(try part.rows(0..<4) == Array(pixels[20..<60] + pixels[80..<120]))
+    #expect(part.origin == ImageSet.Origin(name: "four", source: "NumPy", licence: "CC0"))
+    let cut = try scratch.file("cut.h5", Array(contents(whole).dropLast()))
+    Folder.remove(output)
+    #expect(refusal(cut).hasPrefix("cut.h5: cannot be opened"))
+  }
+
   @Test func `Bytes at a known place are read whatever the file is`() throws {
     let images = try scratch.file("pickle", [1, 2, 3] + pixels + [9])
     let labels = try scratch.file("labels", [7] + (0..<6).flatMap { [UInt8($0 % 3), 0, 0, 0, 0, 0, 0, 0] } + [9, 9])

@@ -4,7 +4,7 @@ import Files
 /// Making an ``ImageSet`` of images that lie in other files.
 ///
 /// A source is an IDX or NumPy file with another of labels, a NumPy archive with both, a table, a folder with a folder
-/// for each class, or, with a ``RawLayout``, any file whose layout is known. Files may be packed by gzip.
+/// for each class, another set, or, with a ``RawLayout``, any file whose layout is known. Files may be packed by gzip.
 public struct ImageImport: Sendable {
   /// The file of labels: IDX, NumPy, or text with one a line; by the layout with ``raw``.
   public var labels: String?
@@ -30,7 +30,7 @@ public struct ImageImport: Sendable {
   public var raw: RawLayout?
   /// The members of a NumPy archive; found by their shapes when nil.
   public var imageArray: String?, labelArray: String?
-  /// What the set says of itself.
+  /// What the set says of itself; texts that are empty are taken from a source that is a set.
   public var origin = ImageSet.Origin()
 
   /// An import of everything as it is.
@@ -55,7 +55,10 @@ public struct ImageImport: Sendable {
     guard let start = kept.first else { throw FileError(source, "holds no images") }
     let first = try picture(start)
     let shape = [size?.height ?? first.height, size?.width ?? first.width, channels ?? first.channels]
-    var next = 0
+    var next = 0, origin = origin
+    if origin.name.isEmpty { origin.name = images.origin?.name ?? "" }
+    if origin.source.isEmpty { origin.source = images.origin?.source ?? "" }
+    if origin.licence.isEmpty { origin.licence = images.origin?.licence ?? "" }
     try ImageSet.write(output, labels: newLabels, classNames: classNames, shape: shape, origin: origin) {
       let part = try next == 0 ? first : picture(kept[next])
       let pixels = try fitted(part, shape, source, image: kept[next]).pixels
@@ -126,6 +129,7 @@ public struct ImageImport: Sendable {
     }
     let start = try ByteStream(source).read(min(4, try MappedFile(source).bytes.count), "its first bytes")
     if start.starts(with: [0x50, 0x4b, 0x03, 0x04]) { return try openArchive(source, rule) }
+    if start.starts(with: [0x89, 0x48, 0x44, 0x46]) { return try SetSource(source) }
     let plain = source.hasSuffix(".gz") ? String(source.dropLast(3)) : source
     if plain.lowercased().hasSuffix(".csv") {
       return try CSVSource(source, shape: shape, hasLabelLast ? .last : .first, rule)

@@ -6,12 +6,18 @@ protocol ImageSource: AnyObject {
   var labels: [Int] { get }
   /// The names of the classes; empty where they only have numbers.
   var classNames: [String] { get }
+  /// What the source says of itself, where it can.
+  var origin: ImageSet.Origin? { get }
   /// The next image.
   func next() throws -> Picture
   /// Passes over the next image.
   func skip() throws
   /// Refuses what is left when all images have been read.
   func finish() throws
+}
+
+extension ImageSource {
+  var origin: ImageSet.Origin? { nil }
 }
 
 /// How numbers become bytes.

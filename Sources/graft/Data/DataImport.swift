@@ -5,13 +5,15 @@ import Recipes
 /// Makes a set of images that lie in other files.
 struct DataImport: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "import", abstract: "Make a set of images from IDX, NumPy or CSV files, or folders of PNG and JPEG.",
+    commandName: "import",
+    abstract: "Make a set of images from IDX, NumPy or CSV files, folders of PNG and JPEG, or another set.",
     discussion: """
       SOURCE is one of:
         a folder with a folder for each class, of PNG and JPEG files
         an IDX or NumPy file of images, with another of labels (--labels), which may also be text with one a line
         a NumPy archive (.npz) with images and labels
         a table (.csv) with a label and the pixels of an image in each line
+        a set made before, or NAME/train or NAME/test of one that was fetched, to take a part of it or resize it
         any other file whose layout you know (--raw)
       Each but the folder may be packed by gzip. The images keep their order.
 
@@ -19,6 +21,7 @@ struct DataImport: ParsableCommand {
         graft data import train-images-idx3-ubyte.gz train.h5 --labels train-labels-idx1-ubyte.gz
         graft data import digits.csv.gz digits.h5 --label-column last --scale 15.9375
         graft data import photos photos.h5 --size 96x96 --channels 3 --classes cat,dog
+        graft data import mnist/train ones-and-sevens.h5 --classes 1,7 --limit 1000 --seed 1
         graft data import arrays.pickle.gz set.h5 --raw 10000x28x28 --offset 150 \\
           --labels labels.pickle.gz --label-type i64 --label-offset 146
       """)
@@ -81,7 +84,7 @@ struct DataImport: ParsableCommand {
     } else if offset != 0 || labelOffset != 0 || labelType != "u8" {
       throw UsageError(description: "--offset, --label-offset and --label-type belong to --raw")
     }
-    try job(source, to: output)
+    try job(try KnownImageSet.resolve(source), to: output)
     let set = try ImageSet(output)
     Console.result(
       "wrote \(output): \(grouped(set.count)) images of \(set.height) × \(set.width) × \(set.channels), \(set.classNames.count) classes"

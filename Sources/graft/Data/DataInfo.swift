@@ -15,5 +15,5 @@ struct DataInfo: ParsableCommand {
 
   @Argument(help: "The set.") var path: String
 
-  func run() throws { Console.result(try ImageReport(try ImageSet(path)).text) }
+  func run() throws { Console.result(try ImageReport(try ImageSet(try KnownImageSet.resolve(path))).text) }
 }

@@ -18,7 +18,7 @@ struct DataSheet: ParsableCommand {
   @Option(help: "The number of the first class shown; at most 40 are.") var from = 0
 
   func run() throws {
-    let set = try ImageSet(path)
+    let set = try ImageSet(try KnownImageSet.resolve(path))
     guard perClass > 0, (0..<set.classNames.count).contains(from) else {
       throw UsageError(
         description: "--per-class is at least 1, and --from names a class from 0 to \(set.classNames.count - 1)")

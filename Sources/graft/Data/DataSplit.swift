@@ -22,7 +22,9 @@ struct DataSplit: ParsableCommand {
 
   func run() throws {
     guard train ?? 1 > 0, test > 0 else { throw UsageError(description: "--train and --test are at least 1") }
-    for path in try SplitJob(train: train, test: test, seed: seed).write(path, to: folder) {
+    for path in try SplitJob(train: train, test: test, seed: seed).write(
+      try KnownImageSet.resolve(self.path), to: folder)
+    {
       Console.result("wrote \(path): \(grouped(try ImageSet(path).count)) images")
     }
   }

@@ -44,19 +44,22 @@ public enum StratifiedChoice {
     return zip(members, quotas).flatMap { $0.prefix($1) }.sorted()
   }
 
-  /// Two choices that share no item: `first` of the labelled items, and `second` of the others, each ascending.
+  /// Two choices that share no item: `second` of the labelled items, and `first` of the others, or all of them; each
+  /// ascending.
   ///
   /// The same key gives the same second choice whatever the size of the first.
+  ///
+  /// - Parameter leavingOut: given the second choice, further items that the first must not have.
   public static func split(
-    _ first: Int, _ second: Int, of labels: [Int], classes: Int, from key: RandomKey
-  ) -> (first: [Int], second: [Int]) {
+    _ first: Int?, _ second: Int, of labels: [Int], classes: Int, from key: RandomKey,
+    leavingOut: ([Int]) throws -> Set<Int> = { _ in [] }
+  ) throws -> (first: [Int], second: [Int]) {
     let members = members(of: labels, classes, from: key)
     let held = quotas(members.map(\.count), wanted: second)
-    let left = zip(members, held).map { Array($0.dropFirst($1)) }
-    let taken = quotas(left.map(\.count), wanted: first)
-    return (
-      zip(left, taken).flatMap { $0.prefix($1) }.sorted(), zip(members, held).flatMap { $0.prefix($1) }.sorted()
-    )
+    let chosen = zip(members, held).flatMap { $0.prefix($1) }.sorted(), unwanted = try leavingOut(chosen)
+    let left = zip(members, held).map { items, count in items.dropFirst(count).filter { !unwanted.contains($0) } }
+    let counts = left.map(\.count), taken = quotas(counts, wanted: first ?? counts.reduce(0, +))
+    return (zip(left, taken).flatMap { $0.prefix($1) }.sorted(), chosen)
   }
 
   /// The items of each class: in their order, or in one drawn from `key` for each class alone.

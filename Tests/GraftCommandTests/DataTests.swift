@@ -37,6 +37,23 @@ struct DataTests {
     #expect(try scratch.bytes("sheet.png").starts(with: [0x89, 0x50, 0x4e, 0x47]))
   }
 
+  @Test func `An image that equals one for testing is left out of training`() throws {
+    // Four images of which the last two are the first two again, so that whatever is tested with has an equal.
+    try scratch.write("0,1,2,3,4\n1,5,6,7,8\n0,1,2,3,4\n1,5,6,7,8\n0,9,9,9,9\n1,8,8,8,8\n", to: "t.csv")
+    #expect(try run("import", "t.csv", "t.h5").code == 0)
+    var leftOut = 0
+    for seed in 0..<4 {
+      let split = try run("split", "t.h5", "parts", "--test", "2", "--seed", "\(seed)")
+      let counts = split.output.split(separator: "\n").compactMap { line in
+        line.split(separator: " ").compactMap { Int($0) }.first
+      }
+      #expect(split.code == 0 && counts.count >= 2 && counts[1] == 2)
+      #expect(counts[0] + counts[1] + (counts.count > 2 ? counts[2] : 0) == 6)
+      if counts.count > 2 { leftOut += counts[2] }
+    }
+    #expect(leftOut > 0)
+  }
+
   @Test func `Wrong options end with 2, wrong files with 3, each with one message and no output`() throws {
     try makeSet()
     for (arguments, code, text) in [

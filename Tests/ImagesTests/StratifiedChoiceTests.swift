@@ -26,12 +26,24 @@ struct StratifiedChoiceTests {
   }
 
   @Test(arguments: [1, 30, 80])
-  func `The parts of a split share nothing, and the second does not depend on the first`(_ first: Int) {
+  func `The parts of a split share nothing, and the second does not depend on the first`(_ first: Int) throws {
     let key = RandomKey(seed: 3)
-    let split = StratifiedChoice.split(first, 20, of: labels, classes: 3, from: key)
+    let split = try StratifiedChoice.split(first, 20, of: labels, classes: 3, from: key)
     #expect(Set(split.first).isDisjoint(with: split.second))
     #expect(split.first.count == max(3, first) && split.second.count == 20)
-    #expect(split.second == StratifiedChoice.split(3, 20, of: labels, classes: 3, from: key).second)
+    #expect(try split.second == StratifiedChoice.split(3, 20, of: labels, classes: 3, from: key).second)
     #expect((0..<3).map { label in split.second.count { labels[$0] == label } } == [12, 6, 2])
+  }
+
+  @Test func `Without a number the first part has all that are left, but for what is left out`() throws {
+    let key = RandomKey(seed: 3)
+    let split = try StratifiedChoice.split(nil, 20, of: labels, classes: 3, from: key)
+    #expect(split.first.count == 80)
+    let less = try StratifiedChoice.split(nil, 20, of: labels, classes: 3, from: key) { chosen in
+      #expect(chosen == split.second)
+      return [split.first[0], split.first[9]]
+    }
+    #expect(less.second == split.second)
+    #expect(less.first == split.first.filter { $0 != split.first[0] && $0 != split.first[9] })
   }
 }

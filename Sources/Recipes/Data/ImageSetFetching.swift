@@ -91,7 +91,7 @@ public struct ImageSetFetching {
       job.labels = labels.map { "\(files)/\($0)" }
       let whole = files + "/whole.h5"
       try job("\(files)/\(images)", to: whole)
-      _ = try SplitJob(train: set.train, test: set.test, seed: 1).write(whole, to: folder)
+      _ = try SplitJob(train: nil, test: set.test, seed: 1).write(whole, to: folder)
     }
   }
 }

@@ -86,7 +86,7 @@ public struct KnownImageSet: Sendable {
     (layout.offset, layout.labelOffset, layout.labelType) = (150, 146, .int64)
     job.raw = layout
     return KnownImageSet(
-      name: "animal-mnist", summary: "Animal-MNIST: 8,000 + 2,000 outlines of animals, 28 × 28 (MIT, S. Mohammadi)",
+      name: "animal-mnist", summary: "Animal-MNIST: 7,914 + 2,000 outlines of animals, 28 × 28 (MIT, SinaSR-6)",
       carrier: .packageIndex(
         project: "animal-mnist", file: "animal_mnist-0.4-py3-none-any.whl",
         digest: "aeebf3d9de4552d6fd2d5701424e1a5b9020f8e5115d68df9db252f2f53ce2ce"),
@@ -98,7 +98,7 @@ public struct KnownImageSet: Sendable {
       ],
       making: .split(images: "animal_data_version_3.gz", labels: "animal_label_version_3.gz", job),
       classNames: ["bear", "bird", "cat", "cow", "dog", "elephant", "giraffe", "horse", "sheep", "zebra"],
-      licence: "MIT (Copyright 2025 SinaSR-6)", train: 8_000, test: 2_000)
+      licence: "MIT (Copyright 2025 SinaSR-6)", train: 7_914, test: 2_000)
   }()
 
   private static let digits: KnownImageSet = {

@@ -8,7 +8,7 @@ struct DataSplit: ParsableCommand {
     commandName: "split", abstract: "Cut a set in two that share no image, every class with its share in both.",
     discussion: """
       Writes train.h5 and test.h5 into the folder. The same numbers and seed always choose the same images, and which are
-      for testing does not depend on how many are for training.
+      for testing does not depend on how many are for training. Images that equal one for testing are not trained on.
 
       EXAMPLE
         graft data split animals.h5 animals --train 2000 --test 1000 --seed 1
@@ -22,10 +22,8 @@ struct DataSplit: ParsableCommand {
 
   func run() throws {
     guard train ?? 1 > 0, test > 0 else { throw UsageError(description: "--train and --test are at least 1") }
-    for path in try SplitJob(train: train, test: test, seed: seed).write(
-      try KnownImageSet.resolve(self.path), to: folder)
-    {
-      Console.result("wrote \(path): \(grouped(try ImageSet(path).count)) images")
-    }
+    let made = try SplitJob(train: train, test: test, seed: seed).write(try KnownImageSet.resolve(path), to: folder)
+    for part in [made.train, made.test] { Console.result("wrote \(part): \(grouped(try ImageSet(part).count)) images") }
+    if made.leftOut > 0 { Console.result("left out \(made.leftOut) images that equal one for testing") }
   }
 }

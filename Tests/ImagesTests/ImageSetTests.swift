@@ -177,6 +177,18 @@ struct ImageSetTests {
     return path
   }
 
+  @Test func `Images that are not in chunks are read a part at a time`() throws {
+    let pixels = noise(8)
+    let path = try foreignImages { file, space, properties in
+      let made = H5Dcreate2(file, "images", graft_H5T_STD_U8LE(), space, 0, properties, 0)
+      H5Dwrite(made, graft_H5T_NATIVE_UINT8(), 0, 0, 0, pixels)
+      H5Dclose(made)
+    }
+    let set = try ImageSet(path)
+    #expect(set.chunk == (1 << 16) / 4)
+    #expect(try set.rows(at: [1, 0, 1]) == Array(pixels[4...] + pixels[..<4] + pixels[4...]))
+  }
+
   @Test func `Images outside the file, linked, absent or in huge chunks are refused`() throws {
     try scratch.file("raw", noise(64))
     let raw = scratch.path + "/raw"

@@ -114,4 +114,25 @@ final class ImageSetFetchingTests {
     }
     #expect(try KnownImageSet.resolve("own/train") == "own/train")
   }
+
+  @Test(arguments: [("animals", 2000, "bear", "zebra"), ("fashion", 1600, "t-shirt", "ankle boot")])
+  func `The sets that come with Graft are whole, balanced, and share no image`(
+    _ name: String, _ train: Int, _ first: String, _ last: String
+  ) throws {
+    let data = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("Data/" + name).path
+    var seen: Set<[UInt8]> = []
+    for (part, count) in [("train", train), ("test", 1000)] {
+      let set = try ImageSet("\(data)/\(part).h5")
+      #expect(set.count == count && set.height == 28 && set.width == 28 && set.channels == 1)
+      #expect(set.classNames.count == 10 && set.classNames.first == first && set.classNames.last == last)
+      #expect(!set.origin.licence.isEmpty && !set.origin.source.isEmpty)
+      // Of animals some images are left out before, more of one class than of another.
+      #expect(try ImageStatistics(of: set).counts.allSatisfy { abs($0 - count / 10) <= 12 })
+      let pixels = try set.rows(0..<count)
+      let images = Set(stride(from: 0, to: pixels.count, by: 784).map { Array(pixels[$0..<$0 + 784]) })
+      #expect(seen.isDisjoint(with: images))
+      seen.formUnion(images)
+    }
+  }
 }

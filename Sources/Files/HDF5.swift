@@ -75,6 +75,9 @@ enum HDF5Library {
     let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
     init() {
+      // Files are closed here one by one. What a damaged one left open the library would complain of, in print, when the
+      // process ends.
+      H5dont_atexit()
       var attributes = pthread_mutexattr_t()
       pthread_mutexattr_init(&attributes)
       pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_RECURSIVE))

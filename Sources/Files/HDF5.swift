@@ -1,5 +1,5 @@
 import CHDF5
-import Synchronization
+import Glibc
 
 /// An element of a dataset, and how files hold it.
 public protocol HDF5Element: BitwiseCopyable, Sendable {
@@ -29,6 +29,15 @@ extension Int64: HDF5Element {
   }
 }
 
+extension Int32: HDF5Element {
+  /// What messages call it.
+  public static var hdf5Name: String { "32-bit integers" }
+  /// Either byte order is read.
+  public static var hdf5Types: (memory: Int64, stored: [Int64]) {
+    (graft_H5T_NATIVE_INT32(), [graft_H5T_STD_I32LE(), graft_H5T_STD_I32BE()])
+  }
+}
+
 extension UInt8: HDF5Element {
   /// What messages call it.
   public static var hdf5Name: String { "bytes" }
@@ -48,16 +57,32 @@ public struct HDF5Array<Element: HDF5Element>: Sendable {
 
 /// The library, which is not safe to enter from two threads at once and prints its own errors unless told not to.
 enum HDF5Library {
-  private static let turn = Mutex(())
+  private static let turn = Turn()
 
-  /// Runs `body` alone and in silence.
+  /// Runs `body` alone and in silence; `body` may itself enter again, to read one file while it writes another.
   static func enter<R>(_ body: () throws -> R) rethrows -> R {
-    try turn.withLock { _ in
-      // The setting is a thread's own where the library was built for threads.
-      H5Eset_auto2(0, nil, nil)
-      // A file must not make the process load code: filters come from the library itself or not at all.
-      H5PLset_loading_state(0)
-      return try body()
+    pthread_mutex_lock(turn.mutex)
+    defer { pthread_mutex_unlock(turn.mutex) }
+    // The setting is a thread's own where the library was built for threads.
+    H5Eset_auto2(0, nil, nil)
+    // A file must not make the process load code: filters come from the library itself or not at all.
+    H5PLset_loading_state(0)
+    return try body()
+  }
+
+  /// A lock that the thread holding it may take again, which `Mutex` is not; never changed once it is made.
+  private final class Turn: @unchecked Sendable {
+    let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+
+    init() {
+      // Files are closed here one by one. What a damaged one left open the library would complain of, in print, when the
+      // process ends.
+      H5dont_atexit()
+      var attributes = pthread_mutexattr_t()
+      pthread_mutexattr_init(&attributes)
+      pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_RECURSIVE))
+      pthread_mutex_init(mutex, &attributes)
+      pthread_mutexattr_destroy(&attributes)
     }
   }
 

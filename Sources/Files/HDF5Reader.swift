@@ -7,14 +7,28 @@ import CHDF5
 public final class HDF5Reader: Sendable {
   /// The file, as the caller named it.
   public let path: String
-  private let file: Int64
+  let file: Int64
 
   /// Opens `path`.
   ///
+  /// - Parameter checksummed: whether to refuse files whose descriptions of the numbers have no checksums. In the older
+  ///   form the library takes damaged descriptions at their word, which can end the process.
   /// - Throws: a ``FileError`` when it is not there, no HDF5 file, or shorter than it says.
-  public init(_ path: String) throws {
+  public init(_ path: String, checksummed: Bool = false) throws {
     self.path = path
     guard Folder.exists(path) else { throw FileError(path, "is not there") }
+    if checksummed {
+      let start = try MappedFile(path).withBytes { Array($0.prefix(9)) }
+      // HDF5's signature, and the version of the block that describes the file: from 2 on there are checksums.
+      if start.count == 9, start.prefix(8) == [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a], start[8] < 2 {
+        throw FileError(
+          path, "is in HDF5's older form, which has no checksums",
+          remedy: "write it in that of HDF5 1.10 (in h5py, libver='v110')")
+      }
+      guard start.count == 9, start[0] == 0x89, start[8] <= 3 else {
+        throw FileError(path, "cannot be opened: it is no HDF5 file, or a damaged or truncated one")
+      }
+    }
     file = try HDF5Library.enter {
       let id = H5Fopen(path, graft_H5F_ACC_RDONLY(), 0)
       guard id >= 0 else {
@@ -51,6 +65,11 @@ public final class HDF5Reader: Sendable {
     }
   }
 
+  /// Whether there is a dataset of that name and type.
+  public func holds<Element: HDF5Element>(_ name: String, _ type: Element.Type) -> Bool {
+    HDF5Library.enter { (try? open(name, as: type, "")) != nil }
+  }
+
   /// Refuses a dataset that is missing, or not of that type and shape, without reading it.
   func check<Element: HDF5Element>(_ name: String, as type: Element.Type, shape wanted: [Int]) throws {
     try HDF5Library.enter {
@@ -61,11 +80,12 @@ public final class HDF5Reader: Sendable {
     }
   }
 
-  private func open<Element: HDF5Element>(
-    _ name: String, as type: Element.Type, _ place: String
+  /// The dataset, opened with a property list for access (0 for the library's own).
+  func open<Element: HDF5Element>(
+    _ name: String, as type: Element.Type, access: Int64 = 0, _ place: String
   ) throws -> HDF5Handle {
     try checkLinks(name)
-    guard let dataset = HDF5Handle.dataset(H5Dopen2(file, name, 0)) else {
+    guard let dataset = HDF5Handle.dataset(H5Dopen2(file, name, access)) else {
       throw FileError(path, at: place, "is no dataset")
     }
     guard let stored = HDF5Handle.type(H5Dget_type(dataset.id)),
@@ -135,7 +155,8 @@ public final class HDF5Reader: Sendable {
     }
   }
 
-  private func shape(of dataset: borrowing HDF5Handle, _ place: String) throws -> [Int] {
+  /// The sizes of a dataset of 1 to 4 axes, none above what 32 bits can count.
+  func shape(of dataset: borrowing HDF5Handle, _ place: String) throws -> [Int] {
     guard let space = HDF5Handle.space(H5Dget_space(dataset.id)), H5Sget_simple_extent_type(space.id) == H5S_SIMPLE,
       case let rank = Int(H5Sget_simple_extent_ndims(space.id)), (1...HDF5Library.maxRank).contains(rank)
     else { throw FileError(path, at: place, "does not have 1 to \(HDF5Library.maxRank) axes") }
@@ -147,7 +168,7 @@ public final class HDF5Reader: Sendable {
   }
 
   /// The number of elements, once it is sure that they lie in this file, behind known filters, and are really there.
-  private func checkedCount(
+  func checkedCount(
     _ shape: [Int], _ size: Int, _ dataset: borrowing HDF5Handle, _ place: String
   ) throws -> Int {
     guard let properties = HDF5Handle.properties(H5Dget_create_plist(dataset.id)) else {

@@ -17,16 +17,24 @@ public struct HDF5Writer: ~Copyable {
 
   /// Writes what `body` adds to `path`, under a temporary name until it is on the disk.
   ///
-  /// No other HDF5 file can be read or written meanwhile, so `body` should only hand over what it has.
+  /// No other thread can read or write an HDF5 file meanwhile; `body` itself may read others.
   ///
+  /// - Parameter checksummed: whether all that describes the numbers has checksums too, which HDF5 has from 1.10 on.
   /// - Throws: what `body` throws, or a ``FileError``; then an old file of that name is untouched.
-  public static func write(_ path: String, _ body: (borrowing HDF5Writer) throws -> Void) throws {
+  public static func write(
+    _ path: String, checksummed: Bool = false, _ body: (borrowing HDF5Writer) throws -> Void
+  ) throws {
     try AtomicFile.write(
       path,
       byName: { temporary in
         try HDF5Library.enter {
-          let made = HDF5Handle(H5Fcreate(temporary, graft_H5F_ACC_TRUNC(), 0, 0)) { H5Fclose($0) }
-          guard let made else { throw FileError.unwritable(path, "cannot be created as an HDF5 file") }
+          guard let access = HDF5Handle.properties(H5Pcreate(graft_H5P_FILE_ACCESS())),
+            let creation = HDF5Handle.properties(H5Pcreate(graft_H5P_FILE_CREATE())),
+            // Without times, equal contents are equal files.
+            H5Pset_obj_track_times(creation.id, false) >= 0,
+            !checksummed || H5Pset_libver_bounds(access.id, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0,
+            let made = HDF5Handle(H5Fcreate(temporary, graft_H5F_ACC_TRUNC(), creation.id, access.id), { H5Fclose($0) })
+          else { throw FileError.unwritable(path, "cannot be created as an HDF5 file") }
           let writer = HDF5Writer(made, path)
           try body(writer)
           guard H5Fflush(writer.file.id, H5F_SCOPE_GLOBAL) >= 0 else {
@@ -52,10 +60,51 @@ public struct HDF5Writer: ~Copyable {
       let properties = HDF5Handle.properties(H5Pcreate(graft_H5P_DATASET_CREATE())),
       H5Pset_create_intermediate_group(links.id, 1) >= 0,
       H5Pset_chunk(properties.id, Int32(chunk.count), chunk) >= 0, H5Pset_fletcher32(properties.id) >= 0,
+      H5Pset_obj_track_times(properties.id, false) >= 0,
       let dataset = HDF5Handle.dataset(
         H5Dcreate2(file.id, name, Element.hdf5Types.stored[0], space.id, links.id, properties.id, 0))
     else { throw failure }
     guard H5Dwrite(dataset.id, Element.hdf5Types.memory, 0, 0, 0, values) >= 0 || values.isEmpty else { throw failure }
+  }
+
+  /// Adds a dataset of rows that `next` gives some at a time until it gives none, deflated in chunks of `chunk` rows;
+  /// returns how many there were.
+  ///
+  /// The dataset's shape is `[rows] + row`. No more than one chunk is held in memory beside what `next` gives.
+  ///
+  /// - Throws: what `next` throws, or a ``FileError``.
+  public func add<Element: HDF5Element>(
+    _ name: String, row: [Int], chunk: Int, next: () throws -> [Element]?
+  ) throws -> Int {
+    let place = "dataset \(quoted(name))", size = row.reduce(1, *)
+    guard (0..<HDF5Library.maxRank).contains(row.count), row.allSatisfy({ $0 > 0 }), chunk > 0 else {
+      throw FileError(path, at: place, "cannot have rows of shape \(row) in chunks of \(chunk)")
+    }
+    let failure = FileError(path, at: place, "cannot be written", remedy: "check that the name and the disk are free")
+    let rank = Int32(row.count + 1), rest = row.map(UInt64.init)
+    guard let space = HDF5Handle.space(H5Screate_simple(rank, [0] + rest, [.max] + rest)),
+      let properties = HDF5Handle.properties(H5Pcreate(graft_H5P_DATASET_CREATE())),
+      H5Pset_chunk(properties.id, rank, [UInt64(chunk)] + rest) >= 0, H5Pset_deflate(properties.id, 7) >= 0,
+      H5Pset_fletcher32(properties.id) >= 0, H5Pset_obj_track_times(properties.id, false) >= 0,
+      let dataset = HDF5Handle.dataset(
+        H5Dcreate2(file.id, name, Element.hdf5Types.stored[0], space.id, 0, properties.id, 0))
+    else { throw failure }
+    var count = 0
+    while let values = try next() {
+      let rows = values.count / size
+      guard rows * size == values.count, rows > 0 else {
+        throw FileError(path, at: place, "\(values.count) numbers are no rows of shape \(row)")
+      }
+      guard H5Dset_extent(dataset.id, [UInt64(count + rows)] + rest) >= 0,
+        let whole = HDF5Handle.space(H5Dget_space(dataset.id)),
+        let memory = HDF5Handle.space(H5Screate_simple(rank, [UInt64(rows)] + rest, nil)),
+        H5Sselect_hyperslab(
+          whole.id, H5S_SELECT_SET, [UInt64(count)] + row.map { _ in 0 }, nil, [UInt64(rows)] + rest, nil) >= 0,
+        H5Dwrite(dataset.id, Element.hdf5Types.memory, memory.id, whole.id, 0, values) >= 0
+      else { throw failure }
+      count += rows
+    }
+    return count
   }
 
   /// Notes a text at the file's root.

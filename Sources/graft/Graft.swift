@@ -29,7 +29,7 @@ struct Graft: ParsableCommand {
       Train.self, Resume.self, Compare.self, Quantize.self, Merge.self, Combine.self, Convert.self, Export.self,
       Generate.self,
       Classify.self, Perplexity.self, Divergence.self, Logits.self, Inspect.self,
-      Validate.self, Fetch.self, Bench.self, List.self,
+      Validate.self, ImageData.self, Fetch.self, Bench.self, List.self,
     ])
 
   static func main() {

@@ -5,7 +5,7 @@ import Recipes
 /// Lists what there is.
 struct List: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "ls", abstract: "List known models, adapter types and recipe keys.",
+    commandName: "ls", abstract: "List known models, sets of images, adapter types and recipe keys.",
     discussion: """
       EXAMPLES
         graft ls
@@ -26,6 +26,10 @@ struct List: ParsableCommand {
     for model in KnownModel.all {
       Console.result(
         "  \(model.name)   \(model.summary)\n      \(model.path ?? "not fetched: graft fetch \(model.name)")")
+    }
+    Console.result("sets of images")
+    for set in KnownImageSet.all {
+      Console.result("  \(set.name)   \(set.summary)\n      \(set.path ?? "not fetched: graft fetch \(set.name)")")
     }
     Console.result("adapter types\n  \(Catalogue.methods.joined(separator: ", "))")
     Console.result("recipe keys: graft ls --keys")

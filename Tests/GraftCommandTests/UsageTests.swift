@@ -19,7 +19,7 @@ struct UsageTests {
   @Test(arguments: [
     "train", "resume", "merge", "combine", "convert", "export", "generate", "perplexity", "logits", "inspect",
     "validate", "fetch", "bench",
-    "ls",
+    "ls", "data",
   ])
   func `Every command has help with an example`(_ name: String) throws {
     let help = try run(name, "--help")

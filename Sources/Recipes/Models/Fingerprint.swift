@@ -10,6 +10,15 @@ public enum Fingerprint {
     return digest { $0.update(bufferPointer: file.bytes) }
   }
 
+  /// Refuses a file that is not the one it should be; `what` names it.
+  static func check(_ path: String, _ expected: String, _ what: String) throws {
+    let digest = try file(path)
+    guard digest == expected else {
+      throw FileError(
+        path, "\(what) has SHA-256 \(digest), expected \(expected)", remedy: "do not use it; try again later")
+    }
+  }
+
   /// The digest of a text's UTF-8 bytes.
   public static func text(_ text: String) -> String { digest { $0.update(data: Array(text.utf8)) } }
 

@@ -109,5 +109,6 @@ extension HDF5Handle {
   static func space(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Sclose($0) } }
   static func type(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Tclose($0) } }
   static func properties(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Pclose($0) } }
+  static func object(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Oclose($0) } }
   static func attribute(_ id: Int64) -> HDF5Handle? { HDF5Handle(id) { H5Aclose($0) } }
 }

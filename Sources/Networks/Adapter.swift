@@ -12,10 +12,14 @@ public struct Context: Sendable {
   public var random: RandomKey?
   /// Whether each layer's activations are forgotten and computed again on the way back.
   public var recomputes: Bool
+  /// Where batch norms that learn leave what they saw; nil where nobody will fold it back.
+  public var moments: MomentRecorder?
 
   /// A context; by default that of plain inference.
-  public init(task: Int? = nil, random: RandomKey? = nil, recomputes: Bool = false) {
-    (self.task, self.random, self.recomputes) = (task, random, recomputes)
+  public init(
+    task: Int? = nil, random: RandomKey? = nil, recomputes: Bool = false, moments: MomentRecorder? = nil
+  ) {
+    (self.task, self.random, self.recomputes, self.moments) = (task, random, recomputes, moments)
   }
 
   /// The task of each run of `count` rows: what ``taskRows`` say, else ``task`` for all; stops without either.

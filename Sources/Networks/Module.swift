@@ -75,6 +75,7 @@ public struct Visitor {
   var onEmbedding: (String, inout AdaptedEmbedding) -> Void = { _, _ in }
   var onConvolution: (String, inout AdaptedConvolution) -> Void = { _, _ in }
   var onBlock: (String, inout AdaptedBlock) -> Void = { _, _ in }
+  var onBatchNorm: (String, inout BatchNorm) -> Void = { _, _ in }
 
   /// Presents a parameter.
   public func callAsFunction(_ name: String, _ parameter: inout Parameter) { onParameter(join(name), &parameter) }
@@ -127,6 +128,12 @@ public struct Visitor {
     block.visit(entering(name))
   }
 
+  /// Presents a batch norm, its running moments and its weights.
+  public func callAsFunction(_ name: String, _ norm: inout BatchNorm) {
+    onBatchNorm(join(name), &norm)
+    norm.visit(entering(name))
+  }
+
   private func entering(_ name: String) -> Visitor {
     var inner = self
     inner.path = join(name)
@@ -160,6 +167,11 @@ extension Module {
   /// Calls `body` with the place around every residual branch.
   public mutating func forEachBlock(_ body: (String, inout AdaptedBlock) -> Void) {
     withoutActuallyEscaping(body) { visit(Visitor(onBlock: $0)) }
+  }
+
+  /// Calls `body` with every batch norm, whose running moments are state but no parameters.
+  public mutating func forEachBatchNorm(_ body: (String, inout BatchNorm) -> Void) {
+    withoutActuallyEscaping(body) { visit(Visitor(onBatchNorm: $0)) }
   }
 
   /// What training changes, by name in the order of the model.

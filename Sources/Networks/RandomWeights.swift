@@ -18,9 +18,16 @@ public struct RandomWeights: WeightSource {
     FrozenWeight(.normal([rows, columns], deviation: deviation, from: random[name]))
   }
 
-  /// Ones for a norm's weight, zeros for a bias.
+  /// Ones for a norm's weight and variance, zeros for a bias and a mean.
   public func vector(_ name: String, count: Int) throws -> Tensor {
-    .filled(name.hasSuffix(".bias") ? 0 : 1, [count])
+    .filled(name.hasSuffix(".bias") || name.hasSuffix(".running_mean") ? 0 : 1, [count])
+  }
+
+  /// Filters that keep a rectified signal's size: deviation √(2 / inputs of an output) (He et al. 2015).
+  public func filters(_ name: String, shape: Shape) throws -> FrozenWeight {
+    let columns = shape.count / max(1, shape[0])
+    return FrozenWeight(
+      .normal([shape[0], columns], deviation: (2 / Float(max(1, columns))).squareRoot(), from: random[name]))
   }
 
   /// A tensor of normal numbers.

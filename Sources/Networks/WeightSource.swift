@@ -15,13 +15,26 @@ public protocol WeightSource: Sendable {
   func vector(_ name: String, count: Int) throws -> Tensor
   /// A tensor of any shape as `Float`.
   func tensor(_ name: String, shape: Shape) throws -> Tensor
+  /// The filters of a convolution, `[outputs, channels / groups, height, width]`, one a row.
+  func filters(_ name: String, shape: Shape) throws -> FrozenWeight
   /// The names that were there and have not been asked for.
   var unused: [String] { get }
+  /// Marks a name as known, such as the copy of a tied head; it need not be there.
+  func ignore(_ name: String)
 }
 
 extension WeightSource {
   /// Nil: nothing is packed but what ``matrix(_:rows:columns:)`` gives anyway.
   public func packed(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight? { nil }
+
+  /// The tensor of that name as `Float`.
+  public func filters(_ name: String, shape: Shape) throws -> FrozenWeight {
+    let all = try tensor(name, shape: shape)
+    return FrozenWeight(all.reshaped([shape[0], all.count / max(1, shape[0])]))
+  }
+
+  /// Nothing: the source keeps no such list.
+  public func ignore(_ name: String) {}
 
   /// Refuses a checkpoint that holds more than the model computes with, which would change its outputs silently.
   func requireAllUsed(by model: String) throws {
@@ -57,7 +70,18 @@ public struct SafetensorsSource: WeightSource {
   /// The matrix of that name.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> FrozenWeight {
     if let packed = try packed(name, rows: rows, columns: columns) { return packed }
-    let entry = try checked(name, [rows, columns])
+    return try plain(name, shape: [rows, columns], rows: rows, columns: columns)
+  }
+
+  /// The filters of that name, in whatever packing.
+  public func filters(_ name: String, shape: Shape) throws -> FrozenWeight {
+    let columns = shape.count / max(1, shape[0])
+    if let packed = try packed(name, rows: shape[0], columns: columns) { return packed }
+    return try plain(name, shape: shape.dimensions, rows: shape[0], columns: columns)
+  }
+
+  private func plain(_ name: String, shape: [Int], rows: Int, columns: Int) throws -> FrozenWeight {
+    let entry = try checked(name, shape)
     let packings: [ElementType: Packing] = [.f32: .float32, .f16: .float16, .bf16: .bfloat16]
     guard let packing = packings[entry.type] else {
       throw FileError(
@@ -96,7 +120,7 @@ public struct SafetensorsSource: WeightSource {
   }
 
   /// Marks a name as known, such as the copy of a tied head.
-  func ignore(_ name: String) { asked.insert(name) }
+  public func ignore(_ name: String) { asked.insert(name) }
 
   /// The same for every name that `isKnown` knows.
   func ignore(where isKnown: (String) -> Bool) { for name in file.names where isKnown(name) { asked.insert(name) } }

@@ -1,5 +1,6 @@
 import Autodiff
 import Files
+import Foundation
 import Networks
 import Testing
 
@@ -162,5 +163,30 @@ struct ImageNetworkTests {
     let checkpoint = ImageCheckpoint(configuration: try JSON(parsing: text), path: "folder")
     let error = #expect(throws: FileError.self) { try checkpoint.network(from: RandomWeights(RandomKey(seed: 0))) }
     #expect(error?.description.contains(key) == true)
+  }
+
+  @Test(arguments: ["resnet", "dinov2-tiny", "mobilenet-tiny", "cifar-tiny"])
+  func `A checkpoint without a head gives features and no classes`(_ name: String) throws {
+    let (whole, images, _) = try load(name)
+    let source = try Safetensors("\(fixtures)/models/\(name)/model.safetensors")
+    let folder = NSTemporaryDirectory() + "graft-" + UUID().uuidString
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try Folder.create(folder)
+    try FileManager.default.copyItem(
+      atPath: "\(fixtures)/models/\(name)/config.json", toPath: folder + "/config.json")
+    // Without the classifier; a bare ResNet or DINOv2 has no prefix either.
+    let kept = try source.names.filter { !$0.hasPrefix("classifier") }.map { name in
+      var bare = name
+      for prefix in ["resnet.", "dinov2."] where bare.hasPrefix(prefix) { bare.removeFirst(prefix.count) }
+      let entry = try source.entry(name)
+      return TensorToWrite(name: bare, floats: entry.type == .f32 ? try entry.floats() : [0], shape: entry.shape)
+    }
+    try Safetensors.write(kept, metadata: [:], to: folder + "/model.safetensors")
+    let network = try ImageCheckpoint(folder).network()
+    #expect(network.labels.isEmpty)
+    let count = network.stageNames.count
+    #expect(
+      network.output(of: 0..<count, entering: images, Context())
+        == whole.output(of: 0..<count, entering: images, Context()))
   }
 }

@@ -29,7 +29,7 @@ public struct MobileNet: ImageNetwork {
   ///
   /// - Throws: what is missing from `source`, or has another shape than the configuration says.
   public init(_ configuration: MobileNetConfiguration, from source: any WeightSource) throws {
-    let c = configuration
+    let c = configuration, held = Set(source.unused)
     self.configuration = c
     stem = try ConvolutionUnit(
       "stem", c.preparation.input.channels, c.stem, kernel: 3, stride: 2, padding: nil, .relu6, epsilon: c.epsilon,
@@ -46,7 +46,6 @@ public struct MobileNet: ImageNetwork {
     self.blocks = blocks
     top = try ConvolutionUnit("top", inputs, c.top, kernel: 1, .relu6, epsilon: c.epsilon, from: source)
     stageNames = ["stem"] + blocks.indices.map { "blocks.\($0)" } + ["top"]
-    let held = Set(source.unused)
     (labels, head) = try classifier(
       "classifier", c.labels, c.top, isThere: held.isEmpty || held.contains("classifier.weight"), from: source)
   }

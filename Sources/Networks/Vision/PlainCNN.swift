@@ -87,7 +87,7 @@ public struct PlainCNN: ImageNetwork {
   ///
   /// - Throws: what is missing from `source`, or has another shape than the configuration says.
   public init(_ configuration: PlainCNNConfiguration, from source: any WeightSource) throws {
-    let c = configuration, map = c.map ?? (0, 0)
+    let c = configuration, map = c.map ?? (0, 0), held = Set(source.unused)
     self.configuration = c
     let widths = [c.preparation.input.channels] + c.channels
     layers = try (0..<c.trunk).map {
@@ -104,7 +104,6 @@ public struct PlainCNN: ImageNetwork {
     }
     featureWidth = width
     stageNames = layers.indices.map { "layers.\($0)" } + dense.indices.map { "dense.\($0)" }
-    let held = Set(source.unused)
     (labels, head) = try classifier(
       "classifier", c.labels, width, isThere: !c.isCut && (held.isEmpty || held.contains("classifier.weight")),
       from: source)

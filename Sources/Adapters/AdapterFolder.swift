@@ -21,6 +21,29 @@ public enum AdapterFolder {
     if model is any Classifier {
       configuration.plan.modulesToSave.removeAll { ["classifier", "score"].contains($0) && $0 != model.headName }
     }
+    try graft(configuration, path, tensors, file, onto: &model)
+    return configuration
+  }
+
+  /// The same for a network of images; one with another number of classes than the file has is given a head for these.
+  @discardableResult
+  public static func load(_ folder: String, onto model: inout any ImageNetwork) throws -> PEFTConfiguration {
+    let path = folder + "/adapter_config.json", tensors = folder + "/adapter_model.safetensors"
+    let configuration = try PEFTConfiguration(json: try JSON.read(path), path: path)
+    let file = try Safetensors(tensors)
+    if let head = file["\(prefix)\(model.headName).weight"], head.shape.count == 2, head.shape[0] > 0,
+      head.shape[0] != model.labels.count
+    {
+      model.setHead(labels: (0..<head.shape[0]).map { "LABEL_\($0)" }, random: RandomKey(seed: 0))
+    }
+    try graft(configuration, path, tensors, file, onto: &model)
+    return configuration
+  }
+
+  private static func graft(
+    _ configuration: PEFTConfiguration, _ path: String, _ tensors: String, _ file: Safetensors,
+    onto model: inout some AdaptableNetwork
+  ) throws {
     do {
       // What the file does not hold cannot be needed: a rank it does not bear out takes no memory.
       let held = file.names.reduce(0) { $0 + (file[$1]?.count ?? 0) }
@@ -31,7 +54,6 @@ public enum AdapterFolder {
         path, error.description, remedy: isForeign ? "check that the adapter belongs to this base" : nil)
     }
     try restore(tensors, into: &model)
-    return configuration
   }
 
   /// Gives a classifier a head of as many classes as the file holds, where its own has not as many.
@@ -44,7 +66,7 @@ public enum AdapterFolder {
   }
 
   /// Sets the trainable parameters of `model` from a file that must hold exactly them.
-  public static func restore(_ path: String, into model: inout any TextNetwork) throws {
+  public static func restore(_ path: String, into model: inout some AdaptableNetwork) throws {
     let file = try Safetensors(path)
     var failure: (any Error)?
     var used: Set<String> = []
@@ -80,7 +102,7 @@ public enum AdapterFolder {
   /// Writes the trainable parameters of `model` and the configuration, each file whole or not at all.
   ///
   /// Each adapter is stored in the form its family says, for the base as it lies on disk.
-  public static func save(_ model: any TextNetwork, _ configuration: PEFTConfiguration, to folder: String) throws {
+  public static func save(_ model: any AdaptableNetwork, _ configuration: PEFTConfiguration, to folder: String) throws {
     try Folder.create(folder)
     var stored = configuration
     if model is any Classifier { stored.task = "SEQ_CLS" }
@@ -95,7 +117,7 @@ public enum AdapterFolder {
   }
 
   /// Writes the trainable parameters of `model` under PEFT's names.
-  public static func saveParameters(of model: any TextNetwork, to path: String) throws {
+  public static func saveParameters(of model: any AdaptableNetwork, to path: String) throws {
     let adapted = model.adaptedLayers
     let tensors = try model.trainableParameters.map { parameter in
       let (name, value) = (parameter.name, parameter.value)
@@ -116,9 +138,9 @@ public enum AdapterFolder {
   }
 }
 
-extension TextNetwork {
+extension AdaptableNetwork {
   /// The same with every adapter in the form in which it is stored.
-  var withStoredAdapters: any TextNetwork {
+  var withStoredAdapters: any AdaptableNetwork {
     var copy = self
     copy.forEachLinear { _, layer in layer.adapter = layer.adapter.map { $0.stored } }
     copy.forEachBlock { _, block in block.adapter = block.adapter.map { settled($0) } }
@@ -135,12 +157,15 @@ extension TextNetwork {
     return names
   }
 
-  /// The names of the linear layers that carry an adapter of the literature.
+  /// The names of the linear layers and convolutions that carry an adapter of the literature.
   var adaptedLayers: Set<String> {
     var copy = self
     var names: Set<String> = []
     copy.forEachLinear { name, layer in
       if let adapter = layer.adapter, !(adapter is Full) { names.insert(name) }
+    }
+    copy.forEachConvolution { name, layer in
+      if let adapter = layer.adapter, !(adapter is FullConvolution) { names.insert(name) }
     }
     return names
   }

@@ -22,9 +22,12 @@ public enum Catalogue {
     LoRAEmbedding.self,
     FullEmbedding.self,
   ]
-  /// The families that change a convolution.
+  /// The families that change a convolution, of CLR's own name and under those of their kin above.
   public static let convolution: [any Adapter<FrozenConvolution>.Type] = [
-    CLR.self
+    CLR.self,
+    LoRAConvolution.self,
+    DoRAConvolution.self,
+    FullConvolution.self,
   ]
   /// The families that stand beside or behind a residual branch.
   public static let block: [any BlockAdapter.Type] = [

@@ -3,7 +3,7 @@ import Files
 import Networks
 import Weights
 
-extension TextNetwork {
+extension AdaptableNetwork {
   /// Puts a fresh adapter of the plan's family on every layer the plan names, and lets what else it names learn.
   ///
   /// Everything else is frozen. Initial numbers derive from `random` and each layer's name. `statistics` hold what was
@@ -45,6 +45,11 @@ extension TextNetwork {
         if choice.saved.contains(name) { try grafter.put(Full.self, on: &layer, name) }
       })
     }
+    if !choice.saved.isEmpty {
+      try forEachConvolution(throwing: { name, layer in
+        if choice.saved.contains(name) { try grafter.put(FullConvolution.self, on: &layer, name) }
+      })
+    }
     let tableFamily = Catalogue.embedding.first { $0.method == plan.method }
     try forEachEmbedding(throwing: { name, table in
       if choice.saved.contains(name) {
@@ -63,7 +68,7 @@ extension TextNetwork {
         if choice.convolutions.contains(name) { try grafter.put(family, on: &layer, name) }
       })
     }
-    let sites = Set(choice.linears)
+    let sites = Set(choice.linears + choice.convolutions)
     forEachParameter { name, parameter in
       if choice.learnsAll || choice.saved.contains(where: { name.hasPrefix($0 + ".") || name == $0 }) {
         parameter.isTrainable = true
@@ -100,6 +105,7 @@ extension TextNetwork {
   private func checkSize(_ choice: Choice, _ plan: GraftPlan, _ limit: Int) throws {
     var copy = self
     let (linears, tables, settings) = (Set(choice.linears), Set(choice.embeddings), plan.settings)
+    let convolutions = Set(choice.convolutions)
     let inventory = plan.method == MHR.method ? try MHR.configuration(settings, at: "") : nil
     var count = 0, logits = 0
     copy.forEachLinear { name, layer in
@@ -111,6 +117,10 @@ extension TextNetwork {
     copy.forEachEmbedding { name, table in
       guard tables.contains(name) else { return }
       count += settings.rank(at: name) * (table.base.weight.rows + table.base.weight.columns)
+    }
+    copy.forEachConvolution { name, layer in
+      guard convolutions.contains(name) else { return }
+      count += settings.rank(at: name) * (layer.base.weight.rows + layer.base.weight.columns)
     }
     guard logits <= limit else {
       throw GraftError(
@@ -125,20 +135,24 @@ extension TextNetwork {
 
   func choose(_ plan: GraftPlan) throws -> Choice {
     var copy = self
-    var linears: [String] = [], tables: [String] = [], parameters: [String] = []
+    var linears: [String] = [], tables: [String] = [], filters: [String] = [], parameters: [String] = []
     copy.forEachLinear { name, _ in linears.append(name) }
     copy.forEachEmbedding { name, _ in tables.append(name) }
+    copy.forEachConvolution { name, _ in filters.append(name) }
     copy.forEachParameter { name, _ in parameters.append(name) }
     var choice = Choice()
     // Full fine-tuning of all there is: head, tables, norms and biases too.
     if plan.method == Full.method, plan.targets == .allLinear, plan.layers == .all {
       choice.learnsAll = true
-      (choice.linears, choice.embeddings) = (linears, tables)
-      choice.matches = [("everything", linears.count + tables.count)]
+      (choice.linears, choice.embeddings, choice.convolutions) = (linears, tables, filters)
+      choice.matches = [("everything", linears.count + tables.count + filters.count)]
       return choice
     }
     for entry in plan.modulesToSave {
-      let modules = (linears + tables + parameters.map(moduleName)).filter { GraftPlan.Targets.ends($0, entry) }
+      let all = linears + tables + filters + parameters.map(moduleName)
+      var modules = all.filter { GraftPlan.Targets.ends($0, entry) }
+      // A module of several layers, as a head behind a flattening is.
+      if modules.isEmpty { modules = all.filter { isInside($0, entry) } }
       guard !modules.isEmpty else { throw unmatched("modules_to_save", entry, among: linears + tables, "modules") }
       choice.saved.formUnion(modules)
     }
@@ -158,19 +172,28 @@ extension TextNetwork {
       return wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true
     }
     choice.linears = linears.filter(isChosen)
-    if plan.targets != .allLinear { choice.embeddings = tables.filter(isChosen) }
+    if plan.targets != .allLinear {
+      choice.embeddings = tables.filter(isChosen)
+      if Catalogue.convolution.contains(where: { $0.method == plan.method }) {
+        choice.convolutions = filters.filter(isChosen)
+      }
+    }
+    let chosen = choice.linears + choice.embeddings + choice.convolutions
     try checkEmbeddings(choice.embeddings, plan)
     switch plan.targets {
     case .names(let entries):
       for entry in entries {
-        let count = (choice.linears + choice.embeddings).filter { GraftPlan.Targets.ends($0, entry) }.count
-        guard count > 0 else { throw unmatched("target_modules", entry, among: linears + tables, "linear layers") }
+        let count = chosen.filter { GraftPlan.Targets.ends($0, entry) }.count
+        guard count > 0 else {
+          let kinds = filters.isEmpty ? "linear layers" : "linear layers and convolutions"
+          throw unmatched("target_modules", entry, among: linears + tables + filters, kinds)
+        }
         choice.matches.append((entry, count))
       }
-    case .pattern(let pattern): choice.matches = [(pattern, choice.linears.count + choice.embeddings.count)]
+    case .pattern(let pattern): choice.matches = [(pattern, chosen.count)]
     case .allLinear: choice.matches = [("all-linear", choice.linears.count)]
     }
-    guard !choice.linears.isEmpty || !choice.embeddings.isEmpty else {
+    guard !chosen.isEmpty else {
       let names = linears.prefix(7).joined(separator: ", ")
       throw GraftError("the targets match none of the model's \(linears.count) linear layers (\(names), …)")
     }
@@ -267,6 +290,16 @@ struct Choice {
   var matches: [(entry: String, count: Int)] = []
 }
 
+/// Whether a module around the one called `name` ends as `entry` says.
+private func isInside(_ name: String, _ entry: String) -> Bool {
+  var outer = name[...]
+  while let dot = outer.lastIndex(of: ".") {
+    outer = outer[..<dot]
+    if GraftPlan.Targets.ends(String(outer), entry) { return true }
+  }
+  return false
+}
+
 /// A parameter's name without its last part.
 private func moduleName(_ parameter: String) -> String {
   parameter.split(separator: ".").dropLast().joined(separator: ".")
@@ -351,7 +384,7 @@ extension Module {
   }
 
   /// The same for convolutions.
-  mutating func forEachConvolution(throwing body: (String, inout AdaptedConvolution) throws -> Void) throws {
+  package mutating func forEachConvolution(throwing body: (String, inout AdaptedConvolution) throws -> Void) throws {
     var failure: (any Error)?
     forEachConvolution { name, layer in
       guard failure == nil else { return }

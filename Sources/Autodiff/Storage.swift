@@ -84,7 +84,9 @@ final class BufferPool: Sendable {
       if let address = state.free[index].popLast(), let pointer = UnsafeMutablePointer<Float>(bitPattern: address) {
         return pointer
       }
-      if state.statistics.reserved + bytes - state.statistics.live > max(Self.slackBytes, state.statistics.live / 4) {
+      // Measured from the peak and not from what lives now: a step of training falls back to little and rises again, and
+      // memory handed back in between is faulted in anew, page by page.
+      if state.statistics.reserved + bytes - state.statistics.peak > max(Self.slackBytes, state.statistics.peak / 4) {
         Self.drain(&state)
       }
       state.statistics.reserved += bytes

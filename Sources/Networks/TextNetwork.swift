@@ -46,15 +46,11 @@ public struct TokenBatch: Sendable {
 ///
 /// Between the two lie the *states*, the rows that the head reads. Training, merging and measuring know nothing else, so
 /// they are the same for a decoder and for an encoder.
-public protocol TextNetwork: BlockStack {
+public protocol TextNetwork: BlockStack, AdaptableNetwork {
   /// The number of token ids it knows.
   var vocabularySize: Int { get }
   /// The longest sequence it was made for, in tokens.
   var contextLength: Int { get }
-  /// Whether the head is the embedding table.
-  var tiesHead: Bool { get }
-  /// The layer whose outputs are the logits, by name; families adapt it only where a recipe names it.
-  var headName: String { get }
   /// The rows ready for the head, `[rows, width]`: one a token for a decoder, one a sequence for a classifier.
   func states(_ batch: TokenBatch, _ context: Context) -> Tensor
   /// The head's product with `states`; `context` is that of the rows, see ``Context/at(_:)``.
@@ -63,17 +59,12 @@ public protocol TextNetwork: BlockStack {
   func stateTokens(_ batch: TokenBatch) -> [Int32]
   /// The rows of ``states(_:_:)`` whose logits are scored, and what each should predict.
   func scored(_ batch: TokenBatch, _ labels: [Int32]) -> (rows: [Int32], targets: [Int32])
-  /// For the ends of layers' names, the channels that belong together there, such as the size of a head.
-  var channelUnits: [String: Int] { get }
   /// The head's matrix where it is frozen, without bias, and nothing is grafted onto it, so that the loss can take it in
   /// chunks.
   var frozenHead: FrozenWeight? { get }
 }
 
 extension TextNetwork {
-  /// Every channel stands alone.
-  public var channelUnits: [String: Int] { [:] }
-
   /// The logits of every row of the states of `batch`.
   public func logits(_ batch: TokenBatch, _ context: Context = Context()) -> Tensor {
     logits(states(batch, context), context.at(stateTokens(batch)))

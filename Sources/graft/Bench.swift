@@ -5,7 +5,7 @@ import Recipes
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measure training and generation against what the machine can do.",
-    subcommands: [BenchTrain.self, BenchDecode.self])
+    subcommands: [BenchTrain.self, BenchDecode.self, BenchCNN.self])
 }
 
 /// Measures a training step.

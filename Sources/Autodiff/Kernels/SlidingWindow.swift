@@ -78,77 +78,19 @@ struct SlidingWindow: Sendable {
       for ky in 0..<kernelHeight {
         for kx in 0..<kernelWidth {
           for row in rows {
-            if let y = inputRow(row, ky) { scatter(1, source, kx, into: plane + y * width) }
+            if let y = inputRow(row, ky) {
+              let columns = outputColumns(kx), target = plane + y * width + shift(kx)
+              if stride == 1 {
+                // A plain loop: most rows are shorter than the tails of vectors would cost.
+                for column in columns { target[column] += source[column] }
+              } else {
+                for column in columns { target[column &* stride] += source[column] }
+              }
+            }
             source += outputWidth
           }
         }
       }
-    }
-  }
-
-  /// Adds to an output plane the correlation of an input plane with one filter.
-  func slide(_ filter: UnsafePointer<Float>, over x: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
-    for row in 0..<outputHeight {
-      let target = place + row * outputWidth
-      for ky in 0..<kernelHeight {
-        guard let y = inputRow(row, ky) else { continue }
-        for kx in 0..<kernelWidth {
-          let columns = outputColumns(kx), source = x + y * width + shift(kx), w = filter[ky * kernelWidth + kx]
-          if stride == 1 {
-            let (from, to) = (source + columns.lowerBound, target + columns.lowerBound)
-            mapInPlace(columns.count, from, UnsafePointer(to), to) { $1 + $0 * Float8(repeating: w) }
-          } else {
-            for column in columns { target[column] += source[column &* stride] * w }
-          }
-        }
-      }
-    }
-  }
-
-  /// Adds to an input plane what ``slide(_:over:into:)`` carries back from a gradient of its output plane.
-  func spread(_ filter: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>)
-  {
-    for row in 0..<outputHeight {
-      for ky in 0..<kernelHeight {
-        guard let y = inputRow(row, ky) else { continue }
-        for kx in 0..<kernelWidth {
-          scatter(filter[ky * kernelWidth + kx], gradient + row * outputWidth, kx, into: place + y * width)
-        }
-      }
-    }
-  }
-
-  /// Adds to a filter what ``slide(_:over:into:)`` carries back from a gradient of its output plane.
-  func correlate(_ x: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
-    for ky in 0..<kernelHeight {
-      for kx in 0..<kernelWidth {
-        let columns = outputColumns(kx)
-        var sum: Float = 0
-        for row in 0..<outputHeight {
-          guard let y = inputRow(row, ky) else { continue }
-          let source = x + y * width + shift(kx), g = gradient + row * outputWidth
-          if stride == 1 {
-            sum += dot(source + columns.lowerBound, g + columns.lowerBound, columns.count)
-          } else {
-            for column in columns { sum += source[column &* stride] * g[column] }
-          }
-        }
-        place[ky * kernelWidth + kx] += sum
-      }
-    }
-  }
-
-  /// Adds `factor` times a row of outputs to the row of inputs under kernel column `tap`.
-  @inline(__always)
-  private func scatter(
-    _ factor: Float, _ row: UnsafePointer<Float>, _ tap: Int, into place: UnsafeMutablePointer<Float>
-  ) {
-    let columns = outputColumns(tap), target = place + shift(tap)
-    if stride == 1 {
-      let (from, to) = (row + columns.lowerBound, target + columns.lowerBound)
-      mapInPlace(columns.count, from, UnsafePointer(to), to) { $1 + $0 * Float8(repeating: factor) }
-    } else {
-      for column in columns { target[column &* stride] += row[column] * factor }
     }
   }
 }

@@ -125,45 +125,64 @@ private struct ConvolutionPlan: Sendable {
 
   func forward(_ x: Tensor, _ weight: UnsafePointer<Float>, _ bias: Tensor?) -> Tensor {
     Tensor(shape: [images, outputs, window.outputHeight, window.outputWidth]) { place in
-      Parallel.forRanges(images * outputs, grain: max(1, elementGrain / max(1, outputPlane))) { range in
-        for row in range {
-          let plane = place + row * outputPlane
-          plane.update(repeating: bias?.pointer[row % outputs] ?? 0, count: outputPlane)
-          if isDepthwise {
-            let filter = weight + row % outputs * patch
-            window.slide(filter, over: x.pointer + inputPlaneIndex(ofOutput: row) * inputPlane, into: plane)
+      if isDepthwise {
+        let plane = FlatPlane(window), share = outputs / channels
+        return forEachInputPlane { planes in
+          let laid = Storage(uninitialized: plane.inputSize), scratch = Storage(uninitialized: plane.resultSize)
+          for row in planes {
+            plane.lay(x.pointer + row * inputPlane, into: laid.pointer)
+            for output in row * share..<(row + 1) * share {
+              plane.slide(
+                weight + output % outputs * patch, over: laid.pointer, bias: bias?.pointer[output % outputs] ?? 0,
+                into: place + output * outputPlane, scratch: scratch.pointer)
+            }
           }
         }
       }
-      if isDepthwise { return }
+      if let bias {
+        Parallel.forRanges(images * outputs, grain: max(1, elementGrain / max(1, outputPlane))) { range in
+          for row in range {
+            (place + row * outputPlane).update(repeating: bias.pointer[row % outputs], count: outputPlane)
+          }
+        }
+      }
       Parallel.forEach(images * groups * strips) { task in
         let (block, strip) = (task / strips, task % strips)
         let filters = weight + block % groups * groupOutputs * patch
         let target = place + block * groupOutputs * outputPlane + strip * stripRows * window.outputWidth
         withPatches(x.pointer + block * groupInputs * inputPlane, strip) { patches, distance, positions in
           gemmTile(
-            false, false, groupOutputs, positions, patch, 1, filters, patch, patches, distance, 1, target, outputPlane)
+            false, false, groupOutputs, positions, patch, 1, filters, patch, patches, distance, bias == nil ? 0 : 1,
+            target, outputPlane)
         }
       }
     }
   }
 
+  /// Calls `body` with a few planes of the input at a time.
+  private func forEachInputPlane(_ body: (Range<Int>) -> Void) {
+    Parallel.forRanges(images * channels, grain: max(1, elementGrain / 4 / max(1, inputPlane)), body)
+  }
+
   func addInputGradient(
     _ gradient: Tensor, _ weight: UnsafePointer<Float>, _ place: UnsafeMutablePointer<Float>, accumulates: Bool
   ) {
-    if !accumulates { place.update(repeating: 0, count: images * channels * inputPlane) }
     if isDepthwise {
-      let share = outputs / channels
-      return Parallel.forRanges(images * channels, grain: max(1, elementGrain / max(1, inputPlane))) { range in
-        for row in range {
+      let plane = FlatPlane(window), share = outputs / channels
+      return forEachInputPlane { planes in
+        let scratch = Storage(uninitialized: plane.backScratch)
+        for row in planes {
           for output in row * share..<(row + 1) * share {
-            window.spread(
+            plane.spread(
               weight + output % outputs * patch, gradient.pointer + output * outputPlane,
-              into: place + row * inputPlane)
+              into: place + row * inputPlane, accumulates: accumulates || output > row * share,
+              scratch: scratch.pointer)
           }
         }
       }
     }
+    let begins = !accumulates
+    if begins && !isPointwise { place.update(repeating: 0, count: images * channels * inputPlane) }
     // The strips of one image overlap, so one task adds them up in order.
     Parallel.forEach(images * groups) { block in
       let filters = weight + block % groups * groupOutputs * patch
@@ -174,7 +193,7 @@ private struct ConvolutionPlan: Sendable {
         let source = gradient.pointer + block * groupOutputs * outputPlane + rows.lowerBound * window.outputWidth
         if isPointwise {
           gemmTile(
-            true, false, patch, positions, groupOutputs, 1, filters, patch, source, outputPlane, 1,
+            true, false, patch, positions, groupOutputs, 1, filters, patch, source, outputPlane, begins ? 0 : 1,
             target + rows.lowerBound * window.width, inputPlane)
         } else {
           gemmTile(
@@ -192,12 +211,16 @@ private struct ConvolutionPlan: Sendable {
     let count = outputs * patch
     if !accumulates { place.update(repeating: 0, count: count) }
     if isDepthwise {
-      return Parallel.forEach(outputs) { output in
-        for image in 0..<images {
-          let row = image * outputs + output
-          window.correlate(
-            x.pointer + inputPlaneIndex(ofOutput: row) * inputPlane, gradient.pointer + row * outputPlane,
-            into: place + output * patch)
+      let plane = FlatPlane(window)
+      return Parallel.forRanges(outputs, grain: max(1, elementGrain / 4 / max(1, images * inputPlane))) { range in
+        let laid = Storage(uninitialized: plane.inputSize), result = Storage(uninitialized: plane.resultSize)
+        for output in range {
+          for image in 0..<images {
+            let row = image * outputs + output
+            plane.lay(x.pointer + inputPlaneIndex(ofOutput: row) * inputPlane, into: laid.pointer)
+            plane.layResult(gradient.pointer + row * outputPlane, into: result.pointer)
+            plane.correlate(laid.pointer, result.pointer, into: place + output * patch)
+          }
         }
       }
     }

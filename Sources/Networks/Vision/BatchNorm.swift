@@ -42,9 +42,14 @@ public struct BatchNorm: Module {
 
   /// The normalised `x` `[images, channels, …]`, then `activation` of it.
   public func callAsFunction(
-    _ x: Tensor, _ activation: ImageActivation = .none, _ context: Context
+    _ x: Tensor, _ activation: ImageActivation, _ context: Context
   ) -> Tensor {
     guard learnsMoments, context.isTraining else {
+      if !weight.value.hasHistory && !bias.value.hasHistory {
+        return frozenBatchNorm(
+          x, weight: weight.value, bias: bias.value, moments: moments, epsilon: epsilon, clamps: activation != .none,
+          ceiling: activation == .relu6 ? 6 : .infinity)
+      }
       return activation(batchNorm(x, weight: weight.value, bias: bias.value, moments: moments, epsilon: epsilon))
     }
     let (result, seen) = batchNorm(x, weight: weight.value, bias: bias.value, epsilon: epsilon)

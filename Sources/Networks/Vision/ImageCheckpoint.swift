@@ -21,8 +21,12 @@ public struct ImageCheckpoint: Sendable {
     configuration = try JSON.read(path + "/config.json")
   }
 
+  /// A network that lies nowhere, such as one to be made of ``RandomWeights``; `path` is for messages.
+  public init(configuration: JSON, path: String) { (self.configuration, self.path) = (configuration, path) }
+
   /// The architectures it knows, by `model_type`.
-  public static let architectures = ["resnet", "vit", "deit", "dinov2"]
+  public static let architectures =
+    ["resnet", "vit", "deit", "dinov2"] + MobileNetConfiguration.families + ["cifar-cnn"]
 
   /// The architecture, as the model names it.
   public var architecture: String { configuration["model_type"]?.string ?? "unknown" }
@@ -52,6 +56,12 @@ public struct ImageCheckpoint: Sendable {
     case "vit", "deit", "dinov2":
       return try VisionTransformer(
         VisionTransformerConfiguration(json: configuration, preprocessor: preprocessor, path: file), from: source)
+    case "efficientnet-lite", "mobilenet_v2":
+      return try MobileNet(
+        MobileNetConfiguration(json: configuration, preprocessor: preprocessor, path: file), from: source)
+    case "cifar-cnn":
+      return try PlainCNN(
+        PlainCNNConfiguration(json: configuration, preprocessor: preprocessor, path: file), from: source)
     default:
       throw FileError(
         file, at: "key 'model_type'",

@@ -51,7 +51,7 @@ public struct PixelScaling: Sendable, Equatable {
 ///
 /// What lies before the first stage that learns is the same in every epoch, so its output can be kept: that is why stages
 /// are named and can be run apart.
-public protocol ImageNetwork: Module {
+public protocol ImageNetwork: AdaptableNetwork {
   /// The images it was made for.
   var input: ImageShape { get }
   /// How bytes become the numbers it reads.
@@ -67,16 +67,12 @@ public protocol ImageNetwork: Module {
   var featureWidth: Int { get }
   /// The layer whose outputs are the logits; it may be replaced by one of other classes.
   var head: AdaptedLinear { get set }
-  /// The head's name.
-  var headName: String { get }
   /// The names of the classes, in the order of the logits; empty where none are known.
   var labels: [String] { get set }
   /// The stage that the layer or parameter of that name belongs to; nil for the head's.
   func stage(of name: String) -> Int?
   /// The name under which checkpoints hold the parameter called `name`, where it is another.
   func checkpointName(_ name: String) -> String
-  /// For the ends of layers' names, the channels that belong together there, such as the size of a head.
-  var channelUnits: [String: Int] { get }
   /// The logits `[images, classes]` of features `[images, featureWidth]`.
   func logits(_ features: Tensor, _ context: Context) -> Tensor
 }
@@ -88,8 +84,8 @@ extension ImageNetwork {
   /// The same.
   public func checkpointName(_ name: String) -> String { name }
 
-  /// Every channel stands alone.
-  public var channelUnits: [String: Int] { [:] }
+  /// Never.
+  public var tiesHead: Bool { false }
 
   /// The head's product.
   public func logits(_ features: Tensor, _ context: Context) -> Tensor { head(features, context) }

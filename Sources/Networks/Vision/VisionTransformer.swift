@@ -32,7 +32,7 @@ public struct VisionTransformer: ImageNetwork {
   ///
   /// - Throws: what is missing from `source`, or has another shape than the configuration says.
   public init(_ configuration: VisionTransformerConfiguration, from source: any WeightSource) throws {
-    let c = configuration, names = VisionTransformerNames(c.family)
+    let c = configuration, names = VisionTransformerNames(c.family), held = Set(source.unused)
     (self.configuration, self.names) = (c, names)
     let named = names.source(source)
     embeddings = try PatchEmbedding("\(names.root).embeddings", c, from: named)
@@ -42,10 +42,9 @@ public struct VisionTransformer: ImageNetwork {
     for name in ["embeddings.mask_token", "pooler.dense.weight", "pooler.dense.bias"] {
       named.ignore("\(names.root).\(name)")
     }
-    let held = Set(source.unused), isRandom = held.isEmpty
     let features = c.family == .dinov2 ? 2 * c.width : c.width
     (labels, head) = try classifier(
-      "classifier", c.labels, features, isThere: isRandom || held.contains("classifier.weight"), from: source)
+      "classifier", c.labels, features, isThere: held.isEmpty || held.contains("classifier.weight"), from: source)
   }
 
   /// The images it was made for.

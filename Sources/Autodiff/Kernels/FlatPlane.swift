@@ -1,0 +1,189 @@
+/// A plane taken apart so that a filter slides over it in one flat loop, whatever its stride.
+///
+/// Of a padded plane, position (i s + p, j s + q) goes to place (i, j) of phase (p, q). A filter's tap then always reads
+/// the same phase at a fixed distance from the output's place, and rows need not be told apart: between the rows of the
+/// result stand a few numbers too many, which nobody reads. Small planes profit most, where rows are shorter than a
+/// vector.
+struct FlatPlane: Sendable {
+  private let window: SlidingWindow
+  /// The largest distance in places between an output and what it reads.
+  private let down: Int, across: Int
+  /// Places a row, and from one phase to the next.
+  private let pitch: Int, phase: Int
+  /// Where each tap reads, from the place of its output.
+  private let taps: [Int]
+  /// The same for the way back: places a row of the padded gradient, and each phase's taps.
+  private let backPitch: Int
+  private let backTaps: [[(tap: Int, place: Int)]]
+
+  init(_ window: SlidingWindow) {
+    let stride = window.stride
+    func distance(_ tap: Int) -> Int { tap * window.dilation / stride }
+    func phase(_ tap: Int) -> Int { tap * window.dilation % stride }
+    self.window = window
+    let (down, across) = (distance(window.kernelHeight - 1), distance(window.kernelWidth - 1))
+    let pitch = window.outputWidth + across, backPitch = pitch + across
+    // Loops run over whole groups of 32 and read as far beyond as the furthest tap.
+    let size = Self.rounded((window.outputHeight + down) * pitch) + across + 32
+    var taps: [Int] = [], backTaps = [[(tap: Int, place: Int)]](repeating: [], count: stride * stride)
+    for ky in 0..<window.kernelHeight {
+      for kx in 0..<window.kernelWidth {
+        let part = phase(ky) * stride + phase(kx)
+        backTaps[part].append((taps.count, (down - distance(ky)) * backPitch + across - distance(kx)))
+        taps.append(part * size + distance(ky) * pitch + distance(kx))
+      }
+    }
+    (self.down, self.across, self.pitch, self.phase, self.backPitch) = (down, across, pitch, size, backPitch)
+    (self.taps, self.backTaps) = (taps, backTaps)
+  }
+
+  private static func rounded(_ count: Int) -> Int { (count + 31) & ~31 }
+  private var stride: Int { window.stride }
+  private var outputCount: Int { Self.rounded(window.outputHeight * pitch) }
+  private var backCount: Int { Self.rounded((window.outputHeight + down) * backPitch) }
+  private var backSize: Int { Self.rounded((window.outputHeight + 2 * down) * backPitch) + across + 32 }
+
+  /// Room for all phases of a plane.
+  var inputSize: Int { stride * stride * phase }
+  /// Room for what ``slide(_:over:bias:into:scratch:)`` writes before it is gathered, or a gradient laid out as it.
+  var resultSize: Int { outputCount }
+  /// Room for ``spread(_:_:into:accumulates:scratch:)``.
+  var backScratch: Int { backSize + stride * stride * backCount }
+
+  /// Lays out an input plane.
+  func lay(_ x: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
+    place.update(repeating: 0, count: inputSize)
+    for row in 0..<window.height {
+      let y = row + window.padding.top, source = x + row * window.width
+      guard y / stride < window.outputHeight + down else { continue }
+      for q in 0..<stride {
+        let target = place + (y % stride * stride + q) * phase + y / stride * pitch
+        let columns = columns(q, below: pitch), shift = q - window.padding.left
+        copy(columns.count, source + (columns.lowerBound * stride + shift), stride, target + columns.lowerBound)
+      }
+    }
+  }
+
+  /// The places j of phase column `q` that lie within the image.
+  private func columns(_ q: Int, below limit: Int) -> Range<Int> {
+    let left = window.padding.left - q
+    let first = left <= 0 ? 0 : (left + stride - 1) / stride
+    let end = min(limit, (window.width + left + stride - 1) / stride)
+    return first..<max(first, end)
+  }
+
+  @inline(__always)
+  private func copy(
+    _ count: Int, _ source: UnsafePointer<Float>, _ stride: Int, _ target: UnsafeMutablePointer<Float>
+  ) {
+    if stride == 1 { return copyRow(source, target, count) }
+    for i in 0..<count { target[i] = source[i &* stride] }
+  }
+
+  /// Writes the correlation of a plane, laid out, with one filter, plus `bias`.
+  func slide(
+    _ filter: UnsafePointer<Float>, over laid: UnsafePointer<Float>, bias: Float,
+    into place: UnsafeMutablePointer<Float>,
+    scratch: UnsafeMutablePointer<Float>
+  ) {
+    taps.withUnsafeBufferPointer { taps in
+      guard let places = taps.baseAddress else { return }
+      weigh(laid, places, filter, taps.count, start: bias, outputCount, into: scratch)
+    }
+    for row in 0..<window.outputHeight {
+      copyRow(scratch + row * pitch, place + row * window.outputWidth, window.outputWidth)
+    }
+  }
+
+  /// Lays out a gradient of an output plane as ``slide(_:over:bias:into:scratch:)`` writes it, zeros between rows.
+  func layResult(_ gradient: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
+    place.update(repeating: 0, count: outputCount)
+    for row in 0..<window.outputHeight {
+      copyRow(gradient + row * window.outputWidth, place + row * pitch, window.outputWidth)
+    }
+  }
+
+  /// Adds to a filter what a gradient, laid out, carries back to it from an input plane, laid out.
+  func correlate(
+    _ laid: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, into filter: UnsafeMutablePointer<Float>
+  ) {
+    for (index, tap) in taps.enumerated() { filter[index] += dot(gradient, laid + tap, outputCount) }
+  }
+
+  /// Writes, or adds, to an input plane what a gradient of its output plane carries back through one filter.
+  func spread(
+    _ filter: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>,
+    accumulates: Bool, scratch: UnsafeMutablePointer<Float>
+  ) {
+    let padded = scratch, phases = scratch + backSize
+    padded.update(repeating: 0, count: backSize)
+    for row in 0..<window.outputHeight {
+      copyRow(
+        gradient + row * window.outputWidth, padded + (row + down) * backPitch + across, window.outputWidth)
+    }
+    for (part, taps) in backTaps.enumerated() {
+      withUnsafeTemporaryAllocation(of: Int.self, capacity: taps.count + 1) { places in
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: taps.count + 1) { weights in
+          guard let places = places.baseAddress, let weights = weights.baseAddress else { return }
+          for (index, tap) in taps.enumerated() { (places[index], weights[index]) = (tap.place, filter[tap.tap]) }
+          weigh(padded, places, weights, taps.count, start: 0, backCount, into: phases + part * backCount)
+        }
+      }
+    }
+    if !accumulates { place.update(repeating: 0, count: window.height * window.width) }
+    for row in 0..<window.height {
+      let y = row + window.padding.top, target = place + row * window.width
+      guard y / stride < window.outputHeight + down else { continue }
+      for q in 0..<stride {
+        let source = phases + (y % stride * stride + q) * backCount + y / stride * backPitch
+        let columns = columns(q, below: pitch), first = target + (columns.lowerBound * stride + q - window.padding.left)
+        let from = source + columns.lowerBound
+        if stride == 1 && !accumulates {
+          copyRow(from, first, columns.count)
+        } else {
+          for i in 0..<columns.count { first[i &* stride] += from[i] }
+        }
+      }
+    }
+  }
+
+  /// Sets `result[i] = start + Σ weights[t] source[i + places[t]]` for `count` places, a multiple of 32.
+  @inline(__always)
+  private func weigh(
+    _ source: UnsafePointer<Float>, _ places: UnsafePointer<Int>, _ weights: UnsafePointer<Float>, _ count: Int,
+    start: Float, _ length: Int, into result: UnsafeMutablePointer<Float>
+  ) {
+    var i = 0
+    while i < length {
+      var a = Float8(repeating: start), b = a, c = a, d = a
+      for t in 0..<count {
+        let from = source + (i &+ places[t]), w = Float8(repeating: weights[t])
+        a += load8(from) * w
+        b += load8(from + 8) * w
+        c += load8(from + 16) * w
+        d += load8(from + 24) * w
+      }
+      store8(result + i, a)
+      store8(result + i + 8, b)
+      store8(result + i + 16, c)
+      store8(result + i + 24, d)
+      i &+= 32
+    }
+  }
+}
+
+/// Copies a row, most of which are too short for a call of the C library to pay.
+@inline(__always)
+private func copyRow(_ source: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>, _ count: Int) {
+  if count < 8 {
+    for i in 0..<count { target[i] = source[i] }
+    return
+  }
+  var i = 0
+  while i + 8 <= count {
+    store8(target + i, load8(source + i))
+    i &+= 8
+  }
+  // The last eight once more rather than a tail.
+  store8(target + (count - 8), load8(source + (count - 8)))
+}

@@ -139,6 +139,9 @@ struct KerasTests {
       )
     }
     #expect(message { _ = try KerasWeights(try scratch.file("b.h5", [0x89])) } == "b.h5: is no HDF5 file")
+    var newer = whole
+    newer[8] = 2
+    #expect(message { _ = try KerasWeights(try scratch.file("d.h5", newer)) }.contains("HDF5's newer form"))
     var narrow = whole
     narrow[13] = 4
     #expect(message { _ = try KerasWeights(try scratch.file("c.h5", narrow)) }.contains("another size than 64 bits"))

@@ -12,7 +12,7 @@ enum HDF5Heaps {
   /// A heap's own header, and that of each object in it.
   private static let header = 16
 
-  /// Checks the superblock's sizes and every heap.
+  /// Checks the superblock's version and sizes, and every heap.
   ///
   /// - Throws: `FileError` when the file does not begin as HDF5 does, or a heap is damaged.
   static func check(_ path: String) throws {
@@ -21,9 +21,13 @@ enum HDF5Heaps {
       guard bytes.count > header, bytes.starts(with: [0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a]) else {
         throw FileError(path, "is no HDF5 file")
       }
+      // Keras writes the older form. On damaged headers of the newer one the library frees what it never allocated.
+      guard bytes[8] < 2 else {
+        throw FileError(
+          path, "is laid out in HDF5's newer form, which is not read", remedy: "write it with h5py's libver='earliest'")
+      }
       // The sizes of addresses and of lengths; all that is said of heaps here goes by them.
-      let sizes = bytes[8] < 2 ? bytes[13...14] : bytes[9...10]
-      guard sizes.elementsEqual([8, 8]) else {
+      guard bytes[13...14].elementsEqual([8, 8]) else {
         throw FileError(path, "has addresses of another size than 64 bits, which cannot be read")
       }
       var position = 0

@@ -146,7 +146,7 @@ arrays = {kind: np.array(small, kind).reshape(2, 3) for kind in ("i1", "i2", "i4
 arrays |= {kind: np.arange(3, dtype=kind) for kind in ("u1", "u2", "u4", "u8")}
 arrays |= {"bool": np.array([True, False, True]), "scalar": np.float32(1.5), "none": np.zeros((0, 4), np.float32)}
 arrays["five"] = numbers(1, 2, 1, 2, 3)
-with h5py.File(here / "every.h5", "w", libver="v110") as file:
+with h5py.File(here / "every.h5", "w") as file:
     for name, array in arrays.items():
         file[f"little/{name}"] = array
         if array.dtype.itemsize > 1:

@@ -36,10 +36,11 @@ let package = Package(
     .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Text", "Weights", "Networks"]),
     .target(name: "Training", dependencies: ["Autodiff", "Files", "Text", "Networks"]),
     .target(name: "Quantizing", dependencies: ["Autodiff", "Files", "Weights", "Networks", "Adapters"]),
+    .target(name: "Sequences", dependencies: ["Autodiff", "Files", "Images", "Networks", "Adapters", "Training"]),
     .target(
       name: "Recipes",
       dependencies: [
-        "CKernels", "Images", "Adapters", "Training", "Quantizing", "Text", "Files",
+        "CKernels", "Images", "Adapters", "Training", "Quantizing", "Sequences", "Text", "Files",
         .product(name: "Yams", package: "Yams"),
         .product(name: "Crypto", package: "swift-crypto"),
       ]),
@@ -54,6 +55,7 @@ let package = Package(
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "Adapters", "Networks", "Files", "Text"]),
     .testTarget(name: "QuantizingTests", dependencies: ["Quantizing", "Networks", "Weights", "Files"]),
+    .testTarget(name: "SequencesTests", dependencies: ["Sequences", "Images", "Networks", "Autodiff", "Files"]),
     .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Images", "Networks", "Weights", "Files"]),
     .testTarget(name: "RealModelTests", dependencies: ["Recipes", "Networks", "Weights", "Files", "Autodiff"]),
     .testTarget(name: "GraftCommandTests", dependencies: ["graft", "Files"]),

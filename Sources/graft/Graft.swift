@@ -26,7 +26,8 @@ struct Graft: ParsableCommand {
       """,
     version: graftVersion,
     subcommands: [
-      Train.self, Resume.self, Compare.self, Quantize.self, Merge.self, Combine.self, Convert.self, Import.self,
+      Train.self, Resume.self, Compare.self, Sequence.self, Quantize.self, Merge.self, Combine.self, Convert.self,
+      Import.self,
       Export.self, Generate.self,
       Classify.self, Perplexity.self, Divergence.self, Logits.self, Inspect.self,
       Validate.self, ImageData.self, Fetch.self, Bench.self, List.self,

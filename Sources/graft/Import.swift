@@ -15,17 +15,26 @@ struct Import: ParsableCommand {
       that was exported, whose linear layers' matrices become [outputs, inputs] again; 'dinov2' and 'bert' as in
       transformers' models of these kinds, without what else the file holds.
 
+      --network says that the file holds a network of images under a package's own names: 'efficientnet-lite',
+      'mobilenet_v2' or 'cifar-cnn'. OUTPUT is then a folder that Graft reads as a network; --trunk keeps the first so many
+      convolutions of a cifar-cnn.
+
       EXAMPLES
+        graft import cifar-cnn networks/trunk --network cifar-cnn --trunk 4
         graft import efficientnet-lite0 efficientnet-lite0.safetensors
         graft import dinov2-small dinov2/model.safetensors --names dinov2
       """)
 
   @Argument(help: "The file, or a name that 'graft ls' lists.") var file: String
-  @Argument(help: "The .safetensors file to write.") var output: String
+  @Argument(help: "The .safetensors file to write, or the folder.") var output: String
+  @Option(help: "efficientnet-lite, mobilenet_v2 or cifar-cnn.") var network: String?
+  @Option(help: "Convolutions of a cifar-cnn to keep.") var trunk: Int?
   @Option(help: "stored, modules, dinov2 or bert.") var names = "stored"
   @Flag(help: "Replace a file that is there already.") var overwrite = false
 
   func run() throws {
+    if let network { return try importNetwork(network) }
+    guard trunk == nil else { throw UsageError(description: "--trunk belongs to --network cifar-cnn") }
     guard output.hasSuffix(".safetensors") else {
       throw UsageError(description: "\(output): the name of the file to write must end in .safetensors")
     }
@@ -37,6 +46,21 @@ struct Import: ParsableCommand {
     let isTorch = !(file is KerasWeights)
     try arrays.writeSafetensors(to: output, metadata: isTorch ? ["format": "pt"] : [:])
     Console.result("\(file.path): \(arrays.names.count) tensors\(file.note.map { ", " + $0 } ?? "")\nwrote \(output)")
+  }
+
+  private func importNetwork(_ name: String) throws {
+    guard let kind = PublishedNetwork.Kind(rawValue: name) else {
+      throw UsageError(description: "--network \(name): expected efficientnet-lite, mobilenet_v2 or cifar-cnn")
+    }
+    guard trunk == nil || kind == .plainCNN else {
+      throw UsageError(description: "--trunk belongs to --network cifar-cnn")
+    }
+    guard overwrite || !Folder.exists(output) else {
+      throw UsageError(description: "\(output) is there already; give --overwrite to replace it")
+    }
+    let arrays = try ArrayFile.open(try KnownModel.resolve(file))
+    try PublishedNetwork(kind, trunk: trunk).write(arrays, to: output)
+    Console.result("\(arrays.path): \(kind.rawValue)\nwrote \(output)")
   }
 
   private func named(_ file: any NamedArrays) throws -> any NamedArrays {

@@ -102,7 +102,11 @@ func `A changed block leaves its neighbours' values alone`(_ packing: Packing) t
     try repacked(changed, over: bytes, rows: 2, packing), rows: 2, columns: 1024, packing)
   for i in old.indices where !block.contains(i) { #expect(result[i].bitPattern == old[i].bitPattern) }
   let alone = unpacked(try packed(changed, rows: 2, packing), rows: 2, columns: 1024, packing)
-  #expect(Array(result[block]) == Array(alone[block]))
+  // Quantised afresh, or nearer by the scales the block had.
+  func distance(_ found: [Float]) -> Float {
+    block.reduce(0) { $0 + (found[$1] - changed[$1]) * (found[$1] - changed[$1]) }
+  }
+  #expect(result[block] == alone[block] || distance(result) <= distance(alone))
 }
 
 @Test(arguments: everyPacking)

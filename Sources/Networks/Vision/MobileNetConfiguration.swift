@@ -26,7 +26,7 @@ public struct MobileNetConfiguration: Sendable, Equatable {
   /// `efficientnet-lite` or `mobilenet_v2`.
   public var family: String
   /// The images it was made for and how it reads them.
-  public var preparation: ImagePreparation
+  public var preparation: ImageFormat
   /// Channels of the first and of the last convolution.
   public var stem: Int, top: Int
   /// The blocks.
@@ -53,8 +53,8 @@ public struct MobileNetConfiguration: Sendable, Equatable {
     let isLite = family == "efficientnet-lite"
     let scaling =
       isLite ? PixelScaling(scale: 1, mean: 127, deviation: 128) : PixelScaling(scale: 1 / 127.5, mean: 1)
-    preparation = try ImagePreparation(
-      reader, preprocessor: preprocessor, standard: ImagePreparation(side: 224, scaling))
+    preparation = try ImageFormat(
+      reader, preprocessor: preprocessor, standard: ImageFormat(side: 224, scaling))
     let width = try Self.coefficient("width_coefficient", reader)
     let depth = try Self.coefficient("depth_coefficient", reader)
     // EfficientNet-Lite leaves both ends as they are; MobileNet scales the first.

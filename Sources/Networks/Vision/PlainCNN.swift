@@ -15,7 +15,7 @@ import Weights
 /// | `num_labels` or `id2label` | the classes | |
 public struct PlainCNNConfiguration: Sendable, Equatable {
   /// The images it was made for and how it reads them.
-  public var preparation: ImagePreparation
+  public var preparation: ImageFormat
   /// See the table.
   public var channels: [Int], pools: [Int], dense: [Int]
   /// Convolutions that are used.
@@ -30,8 +30,8 @@ public struct PlainCNNConfiguration: Sendable, Equatable {
   /// - Throws: a ``FileError`` naming the key that makes no network.
   public init(json: JSON, preprocessor: JSON? = nil, path: String) throws {
     let reader = ConfigurationReader(json: json, path: path)
-    preparation = try ImagePreparation(
-      reader, preprocessor: preprocessor, standard: ImagePreparation(side: 32, PixelScaling(scale: 1)))
+    preparation = try ImageFormat(
+      reader, preprocessor: preprocessor, standard: ImageFormat(side: 32, PixelScaling(scale: 1)))
     channels = try reader.sizes("channels", atMost: 1 << 14, default: [64, 64, 128, 128, 64, 64])
     pools = try reader.sizes("pools", atMost: 64, default: [2, 4])
     dense = try reader.sizes("dense", atMost: 1 << 16, default: [1024, 512])

@@ -3,7 +3,7 @@ import Files
 /// The sizes of a ResNet, read from `config.json` as transformers writes it (`model_type` resnet).
 public struct ResNetConfiguration: Sendable, Equatable {
   /// The images it was made for and how it reads them.
-  public var preparation: ImagePreparation
+  public var preparation: ImageFormat
   /// Channels behind the first convolution.
   public var embedding: Int
   /// Channels of each group of layers, and the layers in each.
@@ -21,8 +21,8 @@ public struct ResNetConfiguration: Sendable, Equatable {
   public init(json: JSON, preprocessor: JSON? = nil, path: String) throws {
     let reader = ConfigurationReader(json: json, path: path)
     try reader.require("hidden_act", is: "relu")
-    preparation = try ImagePreparation(
-      reader, preprocessor: preprocessor, standard: ImagePreparation(side: 224, .imageNet))
+    preparation = try ImageFormat(
+      reader, preprocessor: preprocessor, standard: ImageFormat(side: 224, .imageNet))
     embedding = try reader.size("embedding_size", atMost: 1 << 16, default: 64)
     widths = try reader.sizes("hidden_sizes", atMost: 1 << 16, default: [256, 512, 1024, 2048])
     depths = try reader.sizes("depths", atMost: 1024, default: [3, 4, 6, 3])

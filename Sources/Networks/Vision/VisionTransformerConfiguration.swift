@@ -15,7 +15,7 @@ public struct VisionTransformerConfiguration: Sendable, Equatable {
   /// Which kind it is.
   public var family: Family
   /// The images it was made for and how it reads them.
-  public var preparation: ImagePreparation
+  public var preparation: ImageFormat
   /// The blocks, the heads, the channels, the channels inside a feed-forward block.
   public var layers: Int, heads: Int, width: Int, hidden: Int
   /// The side of a patch in pixels, and the patches along a side of the table of positions.
@@ -50,8 +50,8 @@ public struct VisionTransformerConfiguration: Sendable, Equatable {
     let side = try reader.size("image_size", atMost: 4096, default: 224)
     tableSide = side / patch
     let scaling: PixelScaling = family == .vit ? PixelScaling(mean: 0.5, deviation: 0.5) : .imageNet
-    preparation = try ImagePreparation(
-      reader, preprocessor: preprocessor, standard: ImagePreparation(side: side, scaling))
+    preparation = try ImageFormat(
+      reader, preprocessor: preprocessor, standard: ImageFormat(side: side, scaling))
     epsilon = Float(try reader.number("layer_norm_eps", default: family == .dinov2 ? 1e-6 : 1e-12))
     hasQueryBias = json["qkv_bias"]?.bool ?? true
     labels = try reader.classLabels()

@@ -4,7 +4,7 @@ import Files
 ///
 /// `preprocessor_config.json` is asked first, as transformers writes it (`crop_size`, `size`, `rescale_factor`,
 /// `image_mean`, `image_std`, `do_rescale`, `do_normalize`), then `config.json` under the same keys and `image_size`.
-public struct ImagePreparation: Sendable, Equatable {
+public struct ImageFormat: Sendable, Equatable {
   /// The sizes of an image.
   public var input: ImageShape
   /// How its bytes become numbers.
@@ -13,7 +13,7 @@ public struct ImagePreparation: Sendable, Equatable {
   /// Reads both files' JSON; `standard` holds where neither says otherwise.
   ///
   /// - Throws: a ``FileError`` for a size that is none and for means that are not one a channel.
-  init(_ configuration: ConfigurationReader, preprocessor: JSON?, standard: ImagePreparation) throws {
+  init(_ configuration: ConfigurationReader, preprocessor: JSON?, standard: ImageFormat) throws {
     let json = configuration.json, path = configuration.path
     func found(_ key: String) -> JSON? {
       [preprocessor?[key], json[key]].lazy.compactMap(\.self).first { !$0.isNull }

@@ -1,0 +1,88 @@
+import Adapters
+import Files
+import Images
+import Networks
+import Sequences
+
+/// A sequence of image tasks learned in every way its recipe names, and the report that compares them.
+public struct SequenceJob {
+  /// What is to be done.
+  public let recipe: SequenceRecipe
+
+  /// The job of a recipe.
+  public init(_ recipe: SequenceRecipe) { self.recipe = recipe }
+
+  /// Learns, measures and writes `results.json`, `accuracies.csv`, `predictions.csv`, an SVG heat map for each strategy and
+  /// `report.html` into the recipe's folder. Given again it goes on where it was.
+  ///
+  /// - Throws: a ``FileError`` for what cannot be read or written, and what a `SequenceRun` throws.
+  public func run(progress: (String) -> Void) throws -> SequenceReport {
+    let network = try ImageCheckpoint(recipe.model).network(), tasks = try tasks()
+    try Folder.create(recipe.output)
+    try keepsItsOwn(tasks)
+    let preparation = preparation(for: network)
+    var body = network, size = 0
+    body.forEachConvolution { size += $1.base.weight.rows * $1.base.weight.columns + ($1.base.bias?.value.count ?? 0) }
+    body.forEachLinear { name, layer in
+      if name != network.headName { size += layer.base.weight.rows * layer.base.weight.columns }
+    }
+    body.forEachBatchNorm { size += 4 * $1.weight.value.count }
+    let results = try recipe.strategies.map { strategy in
+      try SequenceRun(
+        strategy, on: network, tasks, preparation, recipe.settings, folder: recipe.output + "/" + strategy.rawValue
+      ).run(progress: progress)
+    }
+    let report = SequenceReport(tasks: tasks, results: results, bodySize: size)
+    try report.write(to: recipe.output)
+    return report
+  }
+
+  /// The tasks, in order.
+  public func tasks() throws -> [ImageTask] {
+    var sets: [String: ImageSet] = [:]
+    func set(_ name: String) throws -> ImageSet {
+      if let known = sets[name] { return known }
+      let opened = try ImageSet(try KnownImageSet.resolve(name))
+      sets[name] = opened
+      return opened
+    }
+    return try recipe.entries.flatMap { entry -> [ImageTask] in
+      let train = try set(entry.train), test = try set(entry.test), classes = entry.classes ?? train.classNames
+      guard classes.count % entry.parts == 0 else {
+        throw GraftError("task '\(entry.name)': \(classes.count) classes cannot be cut into \(entry.parts) equal parts")
+      }
+      let length = classes.count / entry.parts
+      return try (0..<entry.parts).map { part in
+        try ImageTask(
+          name: entry.parts == 1 ? entry.name : "\(entry.name)-\(part + 1)", train: train, test: test,
+          classes: Array(classes[part * length..<(part + 1) * length]), limit: entry.perClass)
+      }
+    }
+  }
+
+  /// Refuses a folder that holds another sequence: what is found finished there would be taken for this one's.
+  private func keepsItsOwn(_ tasks: [ImageTask]) throws {
+    let parts = tasks.map {
+      "\($0.name) \($0.classNames) \($0.train.set.path) \($0.train.indices.count) \($0.test.set.path)"
+    }
+    let mark = Fingerprint.text("\(recipe.model) \(recipe.imageSize ?? 0) \(recipe.settings) \(parts)")
+    let path = recipe.output + "/sequence.txt"
+    if Folder.exists(path), try TextFile.read(path) != mark {
+      throw FileError(
+        recipe.output, "holds another sequence, or one of other settings",
+        remedy: "choose another output_dir, or remove it")
+    }
+    try AtomicFile.write(mark, to: path)
+  }
+
+  /// What the network asks of images, at the recipe's size.
+  private func preparation(for network: any ImageNetwork) -> ImagePreparation {
+    let (input, scaling) = (network.input, network.scaling)
+    var preparation = ImagePreparation(
+      height: recipe.imageSize ?? input.height, width: recipe.imageSize ?? input.width, channels: input.channels)
+    // The network says (x s − m) / d of bytes; a preparation says (x / 255 − m) / d.
+    preparation.mean = scaling.mean.map { $0 / (255 * scaling.scale) }
+    preparation.deviation = scaling.deviation.map { $0 / (255 * scaling.scale) }
+    return preparation
+  }
+}

@@ -1,0 +1,73 @@
+import Files
+import Images
+
+/// Some images of a set with their labels.
+public struct ImageExamples: Sendable {
+  /// Where they lie.
+  public let set: ImageSet
+  /// Which they are.
+  public let indices: [Int]
+  /// The class of each, counted from 0 within its task.
+  public let labels: [Int32]
+}
+
+/// A task of a sequence: telling some classes of images apart.
+public struct ImageTask: Sendable {
+  /// What recipes and results call it.
+  public let name: String
+  /// The classes, in the order of their labels.
+  public let classNames: [String]
+  /// What it is learned from.
+  public let train: ImageExamples
+  /// What it is judged by.
+  public let test: ImageExamples
+
+  /// The task of telling `classes` of two sets apart, all of them where none are named; `limit` takes the first so many
+  /// training images of each class.
+  ///
+  /// - Throws: a ``FileError`` for sets of other classes, a class that a set does not have or has no image of, and fewer
+  ///   than two classes.
+  public init(
+    name: String, train: ImageSet, test: ImageSet, classes: [String]? = nil, limit: Int? = nil
+  ) throws {
+    guard train.classNames == test.classNames else {
+      throw FileError(
+        test.path, "has classes \(test.classNames.joined(separator: ", ")); \(train.path) has others",
+        remedy: "train and test a task on parts of one set")
+    }
+    let chosen = classes ?? train.classNames
+    guard chosen.count >= 2, Set(chosen).count == chosen.count else {
+      throw FileError(
+        train.path, "task '\(name)' has \(Set(chosen).count) class(es)", remedy: "name two or more, each once")
+    }
+    let numbers = try chosen.map { wanted in
+      guard let number = train.classNames.firstIndex(of: wanted) else {
+        throw FileError(
+          train.path, "has no class \(quoted(wanted)); task '\(name)' asks for it",
+          remedy: "expected some of \(train.classNames.joined(separator: ", "))")
+      }
+      return number
+    }
+    self.name = name
+    classNames = chosen
+    self.train = try Self.examples(train, numbers, chosen, limit)
+    self.test = try Self.examples(test, numbers, chosen, nil)
+  }
+
+  private static func examples(
+    _ set: ImageSet, _ classes: [Int], _ names: [String], _ limit: Int?
+  ) throws -> ImageExamples {
+    var counts = [Int](repeating: 0, count: classes.count)
+    var indices: [Int] = [], labels: [Int32] = []
+    for (index, label) in set.labels.enumerated() {
+      guard let own = classes.firstIndex(of: label), counts[own] < limit ?? .max else { continue }
+      counts[own] += 1
+      indices.append(index)
+      labels.append(Int32(own))
+    }
+    if let empty = counts.firstIndex(of: 0) {
+      throw FileError(set.path, "holds no image of class \(quoted(names[empty]))", remedy: "leave the class out")
+    }
+    return ImageExamples(set: set, indices: indices, labels: labels)
+  }
+}

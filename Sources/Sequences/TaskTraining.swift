@@ -1,0 +1,110 @@
+import Autodiff
+import Files
+import Images
+import Networks
+import Training
+
+/// One task, or several at once, being learned: an epoch at a time, so that it can be left and gone on with.
+struct TaskTraining {
+  /// What learns; its head covers the classes of all tasks it is shared by.
+  var network: any ImageNetwork
+  /// Epochs done.
+  private(set) var epoch = 0
+  private var optimizer = AdamW(weightDecay: 0)
+  private let settings: SequenceSettings
+  private let batches: [TaskBatches]
+  private let penalty: FisherPenalty?
+  private let random: RandomKey
+
+  /// A training of `network` on the images of `batches`, one batch of each every step.
+  init(
+    _ network: any ImageNetwork, on batches: [TaskBatches], _ settings: SequenceSettings, penalty: FisherPenalty? = nil,
+    random: RandomKey
+  ) {
+    (self.network, self.batches, self.settings, self.penalty, self.random) = (
+      network, batches, settings, penalty, random
+    )
+  }
+
+  /// Steps of an epoch: every image of the first task once.
+  private var steps: Int { (batches[0].count + settings.batchSize - 1) / settings.batchSize }
+
+  /// Learns for one epoch; gives the mean loss, nats an image.
+  ///
+  /// - Throws: a `TrainingError` when the loss is not finite, a ``FileError`` when images cannot be read.
+  mutating func run() throws -> Double {
+    var total = 0.0
+    let schedule = Schedule(.cosine, total: steps * settings.epochs)
+    for step in 0..<steps {
+      let number = epoch * steps + step
+      let parts = try batches.map { try $0.batch(step, of: epoch, size: settings.batchSize) }
+      let recorder = MomentRecorder()
+      let context = Context(random: random["step"][number], moments: recorder)
+      let (loss, found) = gradients(parts, context)
+      guard loss.isFinite, found.allSatisfy(\.isFinite) else {
+        throw TrainingError("epoch \(epoch + 1), step \(step + 1): the loss is not finite; lower learning_rate")
+      }
+      total += Double(loss)
+      let rate = settings.learningRate * schedule.factor(number)
+      var updated = optimizer.step(network.trainableParameters, gradients: found) { _ in rate }[...]
+      network.forEachParameter { _, parameter in
+        if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
+      }
+      network.learnMoments(from: recorder)
+    }
+    epoch += 1
+    return total / Double(steps)
+  }
+
+  private func gradients(_ parts: [TaskBatches.Batch], _ context: Context) -> (Float, [Tensor]) {
+    func open(_ network: some ImageNetwork) -> (Float, [Tensor]) {
+      valueAndGradients(of: network) { network in
+        let inputs = Tensor.concatenated(parts.map(\.input)), count = inputs.shape[0]
+        let features =
+          parts[0].isFeatures
+          ? inputs : network.output(of: 0..<network.stageNames.count, entering: inputs, context)
+        let logits = network.logits(features, context) + parts.mask(classes: network.head.base.outputs)
+        let loss = (1 / Float(count)) * crossEntropySum(logits, labels: parts.flatMap(\.labels))
+        return penalty.map { loss + $0.value(network) } ?? loss
+      }
+    }
+    return open(network)
+  }
+
+  /// Writes all that going on needs, whole or not at all.
+  func save(to folder: String) throws {
+    try Folder.replace(folder) { temporary in
+      try TaskState(of: network).write(to: temporary + "/state.safetensors")
+      try Safetensors.write(
+        optimizer.memory.map {
+          TensorToWrite(name: $0.name, floats: $0.value.values, shape: $0.value.shape.dimensions)
+        },
+        to: temporary + "/optimizer.safetensors")
+      let numbers: [String: JSON] = ["epoch": .integer(epoch), "optimizer_steps": .integer(optimizer.steps)]
+      try AtomicFile.write(JSON.object(numbers).text(pretty: true) + "\n", to: temporary + "/epoch.json")
+    }
+  }
+
+  /// Goes on where ``save(to:)`` left off.
+  ///
+  /// - Throws: a ``FileError`` when the folder holds something else.
+  mutating func restore(from folder: String) throws {
+    let path = folder + "/epoch.json", numbers = try JSON.read(path)
+    guard let epoch = numbers["epoch"]?.int, let steps = numbers["optimizer_steps"]?.int,
+      (0...settings.epochs).contains(epoch), steps == epoch * self.steps
+    else { throw FileError(path, "is no state of this run", remedy: "remove the folder to learn the task anew") }
+    try TaskState(folder + "/state.safetensors", like: TaskState(of: network)).install(into: &network)
+    let file = try Safetensors(folder + "/optimizer.safetensors")
+    let shapes = Dictionary(uniqueKeysWithValues: network.trainableParameters.map { ($0.name, $0.value.shape) })
+    var memory: [String: Tensor] = [:]
+    for name in file.names {
+      let entry = try file.entry(name)
+      guard let shape = shapes[String(name.drop { $0 != "." }.dropFirst())], shape.dimensions == entry.shape else {
+        throw FileError(file.path, at: "tensor \(quoted(name))", "belongs to no parameter of this run")
+      }
+      memory[name] = Tensor(try entry.floats(), shape: shape)
+    }
+    optimizer.restore(memory, steps: steps)
+    self.epoch = epoch
+  }
+}

@@ -1,0 +1,146 @@
+import Autodiff
+import Files
+import Foundation
+import Images
+import Networks
+import Testing
+
+@testable import Sequences
+
+/// Sequences on the small ResNet of the fixtures, over images whose class is how they are striped.
+struct SequenceRunTests {
+  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path
+  private let preparation = ImagePreparation(height: 16, width: 16, channels: 3)
+
+  private func network() throws -> any ImageNetwork {
+    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    return try ImageCheckpoint(tests.appendingPathComponent("Fixtures/models/resnet").path).network()
+  }
+
+  /// A set of four classes: rows, columns, squares and broad bands.
+  private func set(_ name: String, perClass: Int, seed: UInt64) throws -> ImageSet {
+    try Folder.create(folder)
+    let path = "\(folder)/\(name).h5", noise = RandomKey(seed: seed)
+    let labels = (0..<4 * perClass).map { $0 % 4 }
+    var random = noise.generator, next = 0
+    try ImageSet.write(
+      path, labels: labels, classNames: ["rows", "columns", "squares", "bands"], shape: [16, 16, 1],
+      origin: ImageSet.Origin()
+    ) {
+      defer { next += 1 }
+      return (0..<256).map { pixel in
+        let (row, column) = (pixel / 16, pixel % 16)
+        let isBright = [row % 2, column % 2, (row + column) % 2, row / 4 % 2][labels[next]] == 0
+        return UInt8(random.uniform() * 80 + (isBright ? 150 : 0))
+      }
+    }
+    return try ImageSet(path)
+  }
+
+  private func tasks() throws -> [ImageTask] {
+    let train = try set("train", perClass: 16, seed: 1), test = try set("test", perClass: 8, seed: 2)
+    return [
+      try ImageTask(name: "north", train: train, test: test, classes: ["rows", "columns"]),
+      try ImageTask(name: "south", train: train, test: test, classes: ["squares", "bands"]),
+    ]
+  }
+
+  private var settings: SequenceSettings {
+    var settings = SequenceSettings()
+    (settings.epochs, settings.batchSize, settings.learningRate, settings.memory) = (4, 8, 1e-2, 8)
+    return settings
+  }
+
+  private func run(_ strategy: SequenceStrategy, _ tasks: [ImageTask], in place: String) throws -> SequenceResult {
+    try SequenceRun(strategy, on: try network(), tasks, preparation, settings, folder: "\(folder)/\(place)").run { _ in
+    }
+  }
+
+  @Test(arguments: [SequenceStrategy.head, .clr])
+  func `Tasks that share nothing come out the same in any order, and stay bit for bit what they were`(
+    _ strategy: SequenceStrategy
+  ) throws {
+    let tasks = try tasks()
+    let forward = try run(strategy, tasks, in: "forward"),
+      backward = try run(strategy, tasks.reversed(), in: "backward")
+    #expect(forward.outputsUnchanged == true && backward.outputsUnchanged == true)
+    #expect(forward.predictions == backward.predictions.reversed())
+    #expect(forward.matrix.values[1] == backward.matrix.values[1].reversed())
+    #expect(forward.matrix.forgettingFromBest == 0 && forward.matrix.backwardTransfer == 0)
+    #expect((forward.matrix.averageAccuracy ?? 0) > 0.8, "\(forward.matrix)")
+  }
+
+  @Test(arguments: [SequenceStrategy.shared, .ewc, .replay, .joint])
+  func `A strategy that shares what learns learns every task it has just seen`(_ strategy: SequenceStrategy) throws {
+    let result = try run(strategy, try tasks(), in: strategy.rawValue)
+    #expect((result.matrix[1, 1] ?? 0) > 0.8, "\(result.matrix)")
+    #expect(result.outputsUnchanged == nil && result.added.count == 1)
+    if strategy != .joint { #expect(result.matrix.forwardTransfer != nil && result.matrix.forgettingFromBest != nil) }
+  }
+
+  @Test func `A finished run given again reads what it learned and learns nothing anew`() throws {
+    let tasks = try tasks(), first = try run(.clr, tasks, in: "again")
+    var lines: [String] = []
+    let again = try SequenceRun(.clr, on: try network(), tasks, preparation, settings, folder: "\(folder)/again")
+      .run { lines.append($0) }
+    #expect(again.matrix == first.matrix && again.predictions == first.predictions)
+    #expect(lines.allSatisfy { !$0.contains("epoch") })
+  }
+
+  @Test func `Going on from any epoch ends at the same bits as never stopping`() throws {
+    let tasks = try tasks()
+    let batches = { (key: RandomKey) in
+      TaskBatches(tasks[0].train, classes: 0..<2, from: .images(preparation), random: key)
+    }
+    var learner = try network()
+    learner.setHead(labels: ["a", "b"], random: RandomKey(seed: 5))
+    learner.forEachBatchNorm { _, norm in
+      norm.learnsMoments = true
+      (norm.weight.isTrainable, norm.bias.isTrainable) = (true, true)
+    }
+    let key = RandomKey(seed: 9)
+    var whole = TaskTraining(learner, on: [batches(key)], settings, random: key)
+    for _ in 0..<4 { _ = try whole.run() }
+    for left in 1...3 {
+      var first = TaskTraining(learner, on: [batches(key)], settings, random: key)
+      for _ in 0..<left { _ = try first.run() }
+      try first.save(to: folder + "/left")
+      var second = TaskTraining(learner, on: [batches(key)], settings, random: key)
+      try second.restore(from: folder + "/left")
+      while second.epoch < 4 { _ = try second.run() }
+      let (a, b) = (whole.network, second.network)
+      #expect(a.trainableParameters.map(\.value) == b.trainableParameters.map(\.value))
+      try TaskState(of: a).write(to: folder + "/a.safetensors")
+      try TaskState(of: b).write(to: folder + "/b.safetensors")
+      #expect(FileManager.default.contentsEqual(atPath: folder + "/a.safetensors", andPath: folder + "/b.safetensors"))
+    }
+  }
+
+  @Test func `Kept features are what the body makes of the images, bit for bit`() throws {
+    let tasks = try tasks(), network = try network()
+    let cache = try FeatureCache(network, of: tasks[0].train, preparation, at: folder + "/features.h5", batchSize: 5)
+    let images = try preparation.batch(of: tasks[0].train.set, at: [4, 1].map { tasks[0].train.indices[$0] })
+    let features = network.output(of: 0..<network.stageNames.count, entering: images, Context())
+    #expect(cache.rows([4, 1]) == features)
+    let again = try FeatureCache(network, of: tasks[0].train, preparation, at: folder + "/features.h5")
+    #expect(again.rows([4, 1]) == features)
+  }
+
+  @Test func `Tasks that cannot be are refused`() throws {
+    let train = try set("train", perClass: 4, seed: 1), test = try set("test", perClass: 4, seed: 2)
+    func error(_ classes: [String]) -> String {
+      #expect(throws: FileError.self) { _ = try ImageTask(name: "t", train: train, test: test, classes: classes) }?
+        .description ?? ""
+    }
+    #expect(error(["rows"]).contains("has 1 class(es)"))
+    #expect(error(["rows", "rows"]).contains("has 1 class(es)"))
+    #expect(error(["rows", "up"]).contains("has no class 'up'"))
+    let tasks = try tasks()
+    #expect(throws: (any Error).self) { _ = try run(.head, [tasks[0], tasks[0]], in: "twice") }
+    var wrong = settings
+    wrong.variant = "half"
+    #expect(throws: (any Error).self) {
+      _ = try SequenceRun(.clr, on: try network(), tasks, preparation, wrong, folder: folder + "/x")
+    }
+  }
+}

@@ -22,13 +22,14 @@ public struct ImageTask: Sendable {
   /// What it is judged by.
   public let test: ImageExamples
 
-  /// The task of telling `classes` of two sets apart, all of them where none are named; `limit` takes the first so many
-  /// training images of each class.
+  /// The task of telling `classes` of two sets apart, all of them where none are named; `limit` and `testLimit` take
+  /// the first so many images of each class.
   ///
   /// - Throws: a ``FileError`` for sets of other classes, a class that a set does not have or has no image of, and fewer
   ///   than two classes.
   public init(
-    name: String, train: ImageSet, test: ImageSet, classes: [String]? = nil, limit: Int? = nil
+    name: String, train: ImageSet, test: ImageSet, classes: [String]? = nil, limit: Int? = nil,
+    testLimit: Int? = nil
   ) throws {
     guard train.classNames == test.classNames else {
       throw FileError(
@@ -51,7 +52,7 @@ public struct ImageTask: Sendable {
     self.name = name
     classNames = chosen
     self.train = try Self.examples(train, numbers, chosen, limit)
-    self.test = try Self.examples(test, numbers, chosen, nil)
+    self.test = try Self.examples(test, numbers, chosen, testLimit)
   }
 
   private static func examples(

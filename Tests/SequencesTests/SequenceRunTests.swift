@@ -10,7 +10,11 @@ import Testing
 /// Sequences on the small ResNet of the fixtures, over images whose class is how they are striped.
 struct SequenceRunTests {
   private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path
-  private let preparation = ImagePreparation(height: 16, width: 16, channels: 3)
+  private let preparation = {
+    var preparation = ImagePreparation(height: 16, width: 16, channels: 3)
+    (preparation.mean, preparation.deviation) = ([0.5, 0.5, 0.5], [0.2, 0.2, 0.2])
+    return preparation
+  }()
 
   private func network() throws -> any ImageNetwork {
     let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()

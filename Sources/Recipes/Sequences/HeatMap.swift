@@ -9,7 +9,7 @@ struct HeatMap {
 
   var svg: String {
     let count = matrix.tasks.count, cell = 46, left = 110, top = 40
-    let (width, height) = (left + cell * count + 10, top + cell * count + 90)
+    let (width, height) = (left + cell * count + 60, top + cell * count + 90)
     var lines = [
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 \(width) \(height)\" font-family=\"sans-serif\" font-size=\"11\">",
       "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>",

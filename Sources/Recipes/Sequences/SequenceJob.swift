@@ -55,7 +55,8 @@ public struct SequenceJob {
       return try (0..<entry.parts).map { part in
         try ImageTask(
           name: entry.parts == 1 ? entry.name : "\(entry.name)-\(part + 1)", train: train, test: test,
-          classes: Array(classes[part * length..<(part + 1) * length]), limit: entry.perClass)
+          classes: Array(classes[part * length..<(part + 1) * length]), limit: entry.perClass,
+          testLimit: entry.testPerClass)
       }
     }
   }
@@ -63,7 +64,7 @@ public struct SequenceJob {
   /// Refuses a folder that holds another sequence: what is found finished there would be taken for this one's.
   private func keepsItsOwn(_ tasks: [ImageTask]) throws {
     let parts = tasks.map {
-      "\($0.name) \($0.classNames) \($0.train.set.path) \($0.train.indices.count) \($0.test.set.path)"
+      "\($0.name) \($0.classNames) \($0.train.set.path) \($0.train.indices.count) \($0.test.set.path) \($0.test.indices.count)"
     }
     let mark = Fingerprint.text("\(recipe.model) \(recipe.imageSize ?? 0) \(recipe.settings) \(parts)")
     let path = recipe.output + "/sequence.txt"

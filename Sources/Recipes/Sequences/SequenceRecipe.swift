@@ -16,7 +16,8 @@ import Sequences
 ///     memory: 200
 ///     seed: 42
 ///
-/// `classes` names a task's classes; `parts` cuts them, in order, into so many tasks of equal size.
+/// `classes` names a task's classes; `parts` cuts them, in order, into so many tasks of equal size; `per_class` and
+/// `test_per_class` take the first so many images of each.
 public struct SequenceRecipe: Sendable {
   /// One entry of `tasks`.
   public struct Entry: Sendable {
@@ -28,8 +29,8 @@ public struct SequenceRecipe: Sendable {
     public var classes: [String]?
     /// Tasks that the classes are cut into.
     public var parts = 1
-    /// The first so many training images of each class; nil for all.
-    public var perClass: Int?
+    /// The first so many training images of each class, and test images; nil for all.
+    public var perClass: Int?, testPerClass: Int?
   }
 
   /// Where everything is written.
@@ -116,14 +117,16 @@ public struct SequenceRecipe: Sendable {
     let required = ["name", "train", "test"]
     return items.map { item in
       var entry = Entry()
-      let seen = forEach(item, "tasks.", required + ["classes", "parts", "per_class"], &context) { key, node, context in
+      let seen = forEach(item, "tasks.", required + ["classes", "parts", "per_class", "test_per_class"], &context) {
+        key, node, context in
         switch key {
         case "name": entry.name = Codec.text.read(node, &context) ?? ""
         case "train": entry.train = set(node, &context)
         case "test": entry.test = set(node, &context)
         case "classes": entry.classes = texts(node, &context).map(\.text)
         case "parts": entry.parts = Codec.integer(1...1000).read(node, &context) ?? 1
-        default: entry.perClass = Codec.integer(1...1_000_000).read(node, &context)
+        case "per_class": entry.perClass = Codec.integer(1...1_000_000).read(node, &context)
+        default: entry.testPerClass = Codec.integer(1...1_000_000).read(node, &context)
         }
       }
       for key in required where !seen.contains(key) {

@@ -18,7 +18,7 @@ struct UsageTests {
 
   @Test(arguments: [
     "train", "resume", "merge", "combine", "convert", "export", "generate", "perplexity", "logits", "inspect",
-    "validate", "fetch", "import", "bench",
+    "validate", "fetch", "import", "bench", "sequence",
     "ls", "data",
   ])
   func `Every command has help with an example`(_ name: String) throws {

@@ -1,3 +1,4 @@
+import Adapters
 import Foundation
 import Images
 import Sequences
@@ -75,7 +76,13 @@ public struct SequenceRecipe: Sendable {
       case "tasks": entries = Self.entries(node, &context)
       case "train": readTraining(node, &context)
       case "clr":
-        _ = Self.forEach(node, "clr.", ["variant"], &context) { settings.variant = Codec.text.read($1, &$2) ?? "" }
+        _ = Self.forEach(node, "clr.", ["variant"], &context) { _, node, context in
+          let variant = Codec.text.read(node, &context) ?? settings.variant
+          if CLR.Variant(rawValue: variant) == nil {
+            context.expected(CLR.Variant.allCases.map(\.rawValue).joined(separator: ", "), node)
+          }
+          settings.variant = variant
+        }
       default:
         _ = Self.forEach(node, "ewc.", ["lambda"], &context) {
           settings.fisherWeight = Codec.number("≥ 0") { $0 >= 0 }.read($1, &$2) ?? 0

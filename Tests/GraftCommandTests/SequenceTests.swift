@@ -1,0 +1,82 @@
+import Files
+import Foundation
+import Testing
+
+/// `graft sequence` as a user runs it, on the trunk and the images that come with Graft.
+struct SequenceTests {
+  private let scratch: Scratch
+  private let data = URL(fileURLWithPath: fixtures).deletingLastPathComponent().deletingLastPathComponent()
+    .appendingPathComponent("Data").path
+
+  init() throws { scratch = try Scratch() }
+
+  private func recipe(_ changes: [String: String] = [:], more: String = "") throws {
+    let task =
+      "{name: animals, train: \(data)/animals/train.h5, test: \(data)/animals/test.h5, parts: 2, per_class: 4, test_per_class: 6}"
+    var keys = [
+      "output_dir": "out", "model": "\(data)/cifar-trunk", "image_size": "32", "strategies": "[head, clr, shared]",
+      "tasks": "[\(task)]", "train": "{epochs: 2, batch_size: 10, learning_rate: 1e-3}",
+    ]
+    keys.merge(changes) { $1 }
+    let text = keys.filter { !$0.value.isEmpty }.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }.joined()
+    try scratch.write(text + more, to: "sequence.yaml")
+  }
+
+  private func run() throws -> Command.Ending {
+    try Command(["sequence", "sequence.yaml", "--json"], in: scratch.path).end(within: 120)
+  }
+
+  @Test func `A sequence leaves tables, pictures and a page, and proves what it did not forget`() throws {
+    try recipe()
+    let ending = try run()
+    try #require(ending.code == 0, "\(ending.errors)")
+    let results = try #require(try JSON(parsing: ending.output)["results"]?.array)
+    #expect(results.map { $0["strategy"]?.string } == ["head", "clr", "shared"])
+    #expect(results[1]["outputs_unchanged"] == .bool(true) && results[2]["outputs_unchanged"] == .null)
+    // A 3 x 3 filter and four numbers of a norm for each of 384 channels.
+    #expect(results[1]["numbers_added_without_head"]?.array?.compactMap(\.int) == [384 * 13, 384 * 13])
+    #expect(results[1]["accuracy"]?.array?.count == 2)
+    let folder = scratch.path + "/out"
+    for name in ["results.json", "accuracies.csv", "predictions.csv", "clr.svg", "report.html"] {
+      #expect(Folder.exists(folder + "/" + name), "\(name)")
+    }
+    let predictions = try String(contentsOfFile: folder + "/predictions.csv", encoding: .utf8).split(separator: "\n")
+    #expect(predictions.count == 1 + 3 * 2 * 5 * 6)
+    // Given again it reads what it has learned.
+    let again = try run()
+    #expect(again.code == 0 && !again.errors.contains("epoch"))
+    let outcome = { (text: String) in try JSON(parsing: text)["results"]?.array?.map { $0["accuracy"] } }
+    #expect(try outcome(again.output) == outcome(ending.output))
+  }
+
+  @Test func `What a recipe of a sequence gets wrong is told with its place, all at once`() throws {
+    try recipe(["strategies": "[head, clrr]", "train": "{epoch: 2}", "model": ""], more: "claser: 3\n")
+    let ending = try run()
+    #expect(ending.code == 2)
+    for part in [
+      "strategy 'clrr' is not known; expected some of head, clr", "'train.epoch' is no key of a sequence",
+      "did you mean 'epochs'?", "'claser' is no key", "'model' is missing",
+    ] { #expect(ending.errors.contains(part), "\(part)\n\(ending.errors)") }
+    #expect(!Folder.exists(scratch.path + "/out"))
+  }
+
+  @Test func `Wrong data and folders of another sequence are refused`() throws {
+    func refused(_ changes: [String: String], _ code: Int32, _ part: String) throws {
+      try recipe(changes)
+      let ending = try run()
+      #expect(ending.code == code && ending.errors.contains(part), "\(ending.code) \(ending.errors)")
+    }
+    let images = "train: \(data)/animals/train.h5, test: \(data)/animals/test.h5"
+    try refused(["tasks": "[{name: a, \(images), parts: 3}]"], 2, "10 classes cannot be cut into 3 equal parts")
+    try refused(["tasks": "[{name: a, \(images), classes: [cat, unicorn]}]"], 3, "has no class 'unicorn'")
+    try refused(["tasks": "[{name: a, \(images), classes: [cat]}]"], 3, "has 1 class(es)")
+    try refused(
+      ["tasks": "[{name: a, train: \(data)/animals/train.h5, test: \(data)/fashion/test.h5}]"], 3, "has others")
+    try refused(["tasks": "[{name: a, train: nothing.h5, test: nothing.h5}]"], 3, "is not there")
+    try refused(["model": "\(data)/embedded"], 3, "holds no config.json")
+    try refused(["clr": "{variant: half}"], 2, "must be full, reduced, scalar, gated")
+    try recipe(["strategies": "[head]"])
+    #expect(try run().code == 0)
+    try refused(["strategies": "[head]", "seed": "7"], 3, "holds another sequence")
+  }
+}

@@ -161,15 +161,15 @@ struct HydraTests {
   }
 
   @Test func `The base's output is not kept for the way back`() {
-    // 1,000 outputs of 256 KB each: were one kept a layer, 256 MB would be live.
+    // 4,000 outputs of 256 KB each: were one kept a layer, 1 GB would be live.
     let base = base(1024, 16, hasBias: false)
     var watching = trained(base, Hydra.Configuration(rank: 2, scale: 1))
     watching.forEachParameter { $1.value = $1.value.watched }
     let x = Self.normal([64, 16], "x").watched, before = Memory.live
     var total = Tensor(0)
-    for _ in 0..<1000 { total = total + watching(x, over: base, Context()).sum }
-    // Other tests of the same process may hold some at the moment.
-    #expect(Memory.live - before < 128 << 20)
+    for _ in 0..<4000 { total = total + watching(x, over: base, Context()).sum }
+    // Other tests of the same process may hold some hundred megabytes at the moment.
+    #expect(Memory.live - before < 600 << 20)
     withExtendedLifetime(total) {}
   }
 

@@ -49,7 +49,7 @@ public struct SequenceRun {
   /// Each task by itself, on the network as it was.
   private func isolated(_ progress: (String) -> Void) throws -> SequenceResult {
     var result = SequenceResult(strategy: strategy, tasks: tasks.map(\.name))
-    var states: [TaskState] = [], answers: [[Int32]] = [], first: [Tensor] = []
+    var answers: [[Int32]] = [], first: [Tensor] = []
     for (number, task) in tasks.enumerated() {
       let clock = ContinuousClock.now
       let started = learner(classes: task.classNames, key: random[task.name])
@@ -58,7 +58,6 @@ public struct SequenceRun {
         task.train, classes: 0..<task.classNames.count, from: source, random: random[task.name]["data"])
       let learned = try learn(started, [batches], task.name, number, progress)
       let state = TaskState(of: learned)
-      states.append(state)
       result.seconds.append(seconds(since: clock))
       result.added.append(state.count)
       result.addedToBody.append(state.count(withoutHead: network.headName))
@@ -66,14 +65,14 @@ public struct SequenceRun {
       first.append(logits)
       answers.append(logits.rowArgmax.map(Int32.init))
       let accuracy = accuracy(logits, task)
-      // What serves a task is what was stored; the proof below compares it bit for bit.
       for later in number..<tasks.count { result.matrix[later, number] = accuracy }
       progress("\(strategy.rawValue): \(task.name) learned, accuracy \(percent(accuracy))")
     }
     var same = true
     for (number, task) in tasks.enumerated() {
       var served = learner(classes: task.classNames, key: random[task.name])
-      states[number].install(into: &served)
+      // What lies on disk is what will serve: that is what is compared.
+      try TaskState(stateFile(task.name, number), like: TaskState(of: served)).install(into: &served)
       same = try same && logits(served, task, 0..<task.classNames.count) == first[number]
     }
     result.outputsUnchanged = same
@@ -114,7 +113,9 @@ public struct SequenceRun {
         if strategy == .replay { batches += try kept(before: number, ranges) }
         learned = try learn(
           learned, batches, task.name, number, progress, penalty: strategy == .ewc && number > 0 ? penalty : nil)
-        if strategy == .ewc { try penalty.add(learned, on: all[number], images: settings.memory) }
+        if strategy == .ewc, number < tasks.count - 1 {
+          try penalty.add(learned, on: all[number], images: settings.memory)
+        }
         result.seconds.append(seconds(since: clock))
         for (tested, other) in tasks.enumerated() {
           result.matrix[number, tested] = accuracy(try logits(learned, other, ranges[tested]), other)
@@ -159,7 +160,7 @@ public struct SequenceRun {
     _ network: any ImageNetwork, _ batches: [TaskBatches], _ name: String, _ number: Int, _ progress: (String) -> Void,
     penalty: FisherPenalty? = nil
   ) throws -> any ImageNetwork {
-    let place = "\(folder)/\(number + 1)-\(name)", finished = place + "/state.safetensors", half = place + "/unfinished"
+    let place = place(name, number), finished = stateFile(name, number), half = place + "/unfinished"
     try Folder.create(place)
     var network = network
     if Folder.exists(finished) {
@@ -177,6 +178,9 @@ public struct SequenceRun {
     Folder.remove(half)
     return training.network
   }
+
+  private func place(_ name: String, _ number: Int) -> String { "\(folder)/\(number + 1)-\(name)" }
+  private func stateFile(_ name: String, _ number: Int) -> String { place(name, number) + "/state.safetensors" }
 
   /// Images of every earlier task that are kept, the same each time.
   private func kept(before number: Int, _ ranges: [Range<Int>]) throws -> [TaskBatches] {

@@ -6,8 +6,17 @@ import Networks
 public enum Fingerprint {
   /// The digest of a file's bytes.
   public static func file(_ path: String) throws -> String {
-    let file = try MappedFile(path)
-    return digest { $0.update(bufferPointer: file.bytes) }
+    let file = try MappedFile(path), size = 16 << 20
+    return file.withBytes { bytes in
+      digest { hash in
+        // A part at a time, each let go again: reading a file through must not hold it in memory.
+        for start in stride(from: 0, to: bytes.count, by: size) {
+          let part = UnsafeRawBufferPointer(rebasing: bytes[start..<min(bytes.count, start + size)])
+          hash.update(bufferPointer: part)
+          file.forget(part)
+        }
+      }
+    }
   }
 
   /// Refuses a file that is not the one it should be; `what` names it.

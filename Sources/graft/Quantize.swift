@@ -22,21 +22,23 @@ struct Quantize: ParsableCommand {
         graft quantize smollm2 --packing int3-g64 --method gptq --calibration text.txt --output smollm2-3bit
         graft quantize smollm2 --packing q4_K --method awq --calibration text.txt --output smollm2.gguf
         graft quantize smollm2 --packing nf4 --output smollm2-nf4
+        graft quantize recipe.yaml
       """)
 
-  @Argument(help: "The model.") var model: String
-  @Option(name: .shortAndLong, help: "The folder or .gguf file to write.") var output: String
+  @Argument(help: "The model, or a recipe, a YAML file, that says all of this; options say otherwise or more.")
+  var model: String
+  @Option(name: .shortAndLong, help: "The folder or .gguf file to write.") var output: String?
   @Option(help: "int2-g64, int3-g64, int4-g64, int8-g64, nf4, fp4-g32, q4_K, …; see 'graft ls packings'.") var packing:
-    String
-  @Option(help: "rtn, gptq, awq, adadim, fp4 or os+.") var method = "rtn"
+    String?
+  @Option(help: "rtn, gptq, awq, adadim, fp4 or os+; rtn if left out.") var method: String?
   @Option(help: "Text or JSONL to measure layers on.") var calibration: String?
-  @Option(help: "Sequences of it.") var sequences = 128
-  @Option(help: "Tokens a sequence.") var length = 256
+  @Option(help: "Sequences of it; 128 if left out.") var sequences: Int?
+  @Option(help: "Tokens a sequence; 256 if left out.") var length: Int?
   @Option(help: "none, awq or os+: factors on channels.") var scale: String?
   @Option(help: "nearest or gptq: how codes are chosen.") var round: String?
   @Option(help: "as_packed or adaptive: along what groups lie.") var axis: String?
   @Option(help: "none, weights or outputs: what ranges are chosen for.") var clip: String?
-  @Option(help: "Bits of the activations that os+ has in mind.") var activationBits = 8
+  @Option(help: "Bits of the activations that os+ has in mind; 8 if left out.") var activationBits: Int?
   @Option(parsing: .upToNextOption, help: "Layers left as they are: names, or the ends of names.") var skip: [String] =
     []
   @Option(help: "A packing for the embedding table; as it is if left out.") var embedding: String?
@@ -44,50 +46,44 @@ struct Quantize: ParsableCommand {
   @Flag(help: "Print the report as JSON.") var json = false
 
   func run() throws {
-    guard sequences > 0, length > 0, (2...16).contains(activationBits) else {
-      throw UsageError(description: "--sequences and --length must be at least 1, --activation-bits 2 to 16")
+    let settings = try QuantizeSettings(model, options: try options(), catalogue: .graft)
+    guard let model = settings.model, let output = settings.output else {
+      throw UsageError(description: "--output is missing: name the folder or .gguf file to write")
     }
-    let plan = try plan()
-    let text = calibration.map { CalibrationText($0, sequences: sequences, length: length) }
-    let report = try QuantizeJob(plan, calibration: text).run(try LoadedModel(model), to: output) { Console.error($0) }
+    let report = try QuantizeJob(try settings.plan(), calibration: settings.calibrationText)
+      .run(try LoadedModel(model), to: output) { Console.error($0) }
     Console.result(json ? report.json.text(pretty: true) : report.text)
   }
 
-  private func plan() throws -> QuantizationPlan {
-    var plan = QuantizationPlan(try packing(packing, "--packing"))
-    plan.acceptsPacked = requantize
-    (plan.skip, plan.embedding) = (skip, try embedding.map { try packing($0, "--embedding") })
-    switch method {
-    case "rtn": break
-    case "gptq": plan.rounding = .gptq
-    case "awq":
-      plan.scaling = .awq
-      if plan.packing.layout != nil { plan.clip = .outputs }
-    case "adadim": plan.axis = .adaptive
-    case "fp4": plan.searchesFormat = true
-    case "os+": plan.scaling = .outliers(bits: activationBits)
-    default: throw UsageError(description: "--method \(method): expected rtn, gptq, awq, adadim, fp4 or os+")
+  private func options() throws -> QuantizeSettings {
+    guard sequences ?? 1 > 0, length ?? 1 > 0, (2...16).contains(activationBits ?? 8) else {
+      throw UsageError(description: "--sequences and --length must be at least 1, --activation-bits 2 to 16")
     }
-    if let scale {
-      let known: [String: QuantizationPlan.Scaling] = [
-        "none": .none, "awq": .awq, "os+": .outliers(bits: activationBits),
-      ]
-      plan.scaling = try choice(scale, "--scale", "none, awq or os+") { known[$0] }
-    }
-    if let round {
-      plan.rounding = try choice(round, "--round", "nearest or gptq") { ["nearest": .nearest, "gptq": .gptq][$0] }
-    }
-    if let axis {
-      plan.axis = try choice(axis, "--axis", "as_packed or adaptive", QuantizationPlan.Axis.init(rawValue:))
-    }
-    if let clip {
-      plan.clip = try choice(clip, "--clip", "none, weights or outputs", QuantizationPlan.Clip.init(rawValue:))
-    }
-    return plan
+    var options = QuantizeSettings()
+    options.output = output
+    options.packing = try packing.map { try packing($0, "--packing") }
+    options.embedding = try embedding.map { try packing($0, "--embedding") }
+    options.method = try choice(method, "--method")
+    options.scale = try choice(scale, "--scale")
+    options.round = try choice(round, "--round")
+    options.axis = try choice(axis, "--axis")
+    options.clip = try choice(clip, "--clip")
+    (options.calibration, options.sequences, options.length) = (calibration, sequences, length)
+    options.activationBits = activationBits
+    if !skip.isEmpty { options.skip = skip }
+    if requantize { options.requantizes = true }
+    return options
   }
 
-  private func choice<T>(_ text: String, _ option: String, _ expected: String, _ read: (String) -> T?) throws -> T {
-    guard let value = read(text) else { throw UsageError(description: "\(option) \(text): expected \(expected)") }
+  private func choice<Value: RawRepresentable<String> & CaseIterable>(
+    _ text: String?, _ option: String
+  ) throws -> Value? {
+    guard let text else { return nil }
+    guard let value = Value(rawValue: text) else {
+      let names = Value.allCases.map(\.rawValue)
+      let expected = names.dropLast().joined(separator: ", ") + " or " + (names.last ?? "")
+      throw UsageError(description: "\(option) \(text): expected \(expected)")
+    }
     return value
   }
 

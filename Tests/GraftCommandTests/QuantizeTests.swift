@@ -108,6 +108,57 @@ struct QuantizeTests {
     #expect(gguf.code == 2 && gguf.errors.contains("has no GGUF type"))
   }
 
+  @Test func `A recipe says what options say, and options go before it`() throws {
+    try scratch.write(
+      """
+      model: model
+      output: packed
+      packing: int3-g32
+      scale: awq
+      round: gptq
+      embedding: q8_0
+      skip: [o_proj]
+      calibration: {data: text.txt, sequences: 16, length: 32}
+      """, to: "packing.yaml")
+    let said = try run("quantize", "packing.yaml")
+    try #require(said.code == 0, "\(said.errors)")
+    let options = [
+      "--packing", "int3-g32", "--scale", "awq", "--round", "gptq", "--embedding", "q8_0", "--skip", "o_proj",
+    ]
+    let asked = try Command.run(
+      ["quantize", "model", "--output", "asked", "--calibration", "text.txt", "--length", "32", "--sequences", "16"]
+        + options, in: scratch.path)
+    try #require(asked.code == 0, "\(asked.errors)")
+    func bytes(_ name: String) throws -> Data {
+      try Data(contentsOf: URL(fileURLWithPath: scratch.path + "/\(name)/model.safetensors"))
+    }
+    #expect(try bytes("packed") == bytes("asked"))
+    let changed = try run("quantize", "packing.yaml", "--output", "changed", "--round", "nearest", "--scale", "none")
+    try #require(changed.code == 0, "\(changed.errors)")
+    #expect(try bytes("changed") != bytes("asked"))
+  }
+
+  @Test func `All mistakes of a recipe are told at once, each with its place`() throws {
+    try scratch.write(
+      """
+      model: model
+      packing: int5
+      methode: gptq
+      round: up
+      calibration: {sequences: 0}
+      """, to: "packing.yaml")
+    let ending = try run("quantize", "packing.yaml")
+    #expect(ending.code == 2)
+    for part in [
+      "'output' is missing", ":2:10", "unknown packing", ":3:1", "did you mean 'method'?", ":4:8", "nearest | gptq",
+      ":5:26", "'calibration.data' is missing",
+    ] {
+      #expect(ending.errors.contains(part), "\(part) in \(ending.errors)")
+    }
+    #expect(try run("quantize", "model", "--packing", "int4-g32").errors.contains("--output is missing"))
+    #expect(try run("quantize", "model", "--output", "packed").errors.contains("no packing was chosen"))
+  }
+
   @Test func `A weight that is not a number is told by its layer`() throws {
     let path = scratch.path + "/model/model.safetensors"
     let entry = try Safetensors(path).entry("model.layers.2.mlp.up_proj.weight")

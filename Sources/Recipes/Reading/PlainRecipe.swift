@@ -1,0 +1,45 @@
+import Foundation
+
+/// Reading of recipes that are no runs of training and have few keys of their own.
+enum PlainRecipe {
+  /// Has `body` read the recipe at `path`.
+  ///
+  /// - Throws: a ``RecipeError`` with every mistake it told of, each with its place.
+  static func read(
+    _ path: String, catalogue: RecipeCatalogue, _ body: (RecipeNode, inout ReadingContext) -> Void
+  ) throws {
+    let url = URL(fileURLWithPath: path)
+    var context = ReadingContext(
+      catalogue: catalogue, folder: url.deletingLastPathComponent().path,
+      workingFolder: FileManager.default.currentDirectoryPath, environment: RecipeText.variable)
+    do { body(try RecipeDocument.read(try RecipeText.read(path)), &context) } catch {
+      throw RecipeError([error.problem], path: path)
+    }
+    if !context.problems.isEmpty { throw RecipeError(context.problems.sorted(by: RecipeReader.isEarlier), path: path) }
+  }
+
+  /// Calls `body` for each key of a mapping that is among `known`, tells of the others, and gives those seen.
+  static func forEach(
+    _ node: RecipeNode, _ prefix: String, _ known: [String], of kind: String, _ context: inout ReadingContext,
+    _ body: (String, RecipeNode, inout ReadingContext) -> Void
+  ) -> Set<String> {
+    guard case .mapping(let pairs) = node.content else {
+      context.expected("a mapping", node)
+      return []
+    }
+    var seen: Set<String> = []
+    for pair in pairs {
+      guard known.contains(pair.key) else {
+        let near = NearestName.of(pair.key, among: known).map { "did you mean '\($0)'?" }
+        context.report(
+          "'\(prefix)\(pair.key)' is no key of \(kind)", at: pair.place,
+          hint: near ?? "expected \(known.joined(separator: ", "))")
+        continue
+      }
+      context.key = prefix + pair.key
+      seen.insert(pair.key)
+      body(pair.key, pair.value, &context)
+    }
+    return seen
+  }
+}

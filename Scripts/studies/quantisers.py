@@ -10,6 +10,7 @@ Standard library only.
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -41,16 +42,27 @@ ROWS = {
     "adadim, 2 bits": ["--packing", "int2-g64", "--method", "adadim"],
 }
 CORRECTED = ["rtn, 2 bits", "gptq, 2 bits", "gptq, 3 bits"]
-CORRECTIONS = ["svd", "lqer", "eora"]
+FOLLOWING = "{type: distillation, teacher: {original}, divergence: 1, cross_entropy: 0.0586}"
+BLOCKWISE = "{type: blocks, teacher: {original}, blocks: {blocks}}"
+# name: the adapter, what it follows, steps, learning rate. LoftQ of one iteration, the default of PEFT, is svd.
+CORRECTIONS = {
+    "svd": ("{type: int2.1, rank: 32, alpha: 32, correction: svd}", FOLLOWING, 0, 1e-4),
+    "lqer": ("{type: int2.1, rank: 32, alpha: 32, correction: lqer}", FOLLOWING, 0, 1e-4),
+    "eora": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 0, 1e-4),
+    "qllm": ("{type: qllm, rank: 32, alpha: 32, activation_bits: 16, "
+             "modules_to_save: [input_layernorm, post_attention_layernorm]}", BLOCKWISE.replace("{blocks}", "2"), 300, 1e-3),
+    "apiq": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", BLOCKWISE.replace("{blocks}", "1"), 300, 1e-3),
+    "lrec": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 300, 5e-4),
+}
 RECIPE = """\
 seed: 42
 output_dir: {folder}
 model: {{path: {base}}}
-adapter: {{type: int2.1, rank: 32, alpha: 32, correction: {correction}}}
-objective: {{type: distillation, teacher: {original}, divergence: 1, cross_entropy: 0.0586}}
-calibration: {{data: {calibration}, max_rows: 256}}
+adapter: {adapter}
+objective: {objective}
+{measured}
 data: {{train: {calibration}, max_seq_len: 256, too_long: truncate_right}}
-train: {{max_steps: {steps}, batch_size: 4, learning_rate: {rate}, lr_schedule: cosine, activation_checkpointing: true}}
+train: {{max_steps: {steps}, batch_size: 4, learning_rate: {rate}, lr_schedule: cosine}}
 log: {{plot: false}}
 """
 
@@ -96,11 +108,13 @@ class Study:
         return {key: report[name] for key, name in
                 [("bytes", "bytes"), ("peak", "peak_bytes"), ("seconds", "seconds")]} | self.measure(folder)
 
-    def corrected(self, folder, base, correction, steps=0, rate=1e-4):
+    def corrected(self, folder, base, correction):
         recipe = folder.with_suffix(".yaml")
+        adapter, objective, steps, rate = CORRECTIONS[correction]
         recipe.write_text(RECIPE.format(
-            folder=folder, base=base, correction=correction, original=self.original, steps=steps, rate=rate,
-            calibration=ROOT / "Data/jargon/train.jsonl"))
+            folder=folder, base=base, adapter=adapter, objective=objective.replace("{original}", str(self.original)), steps=steps,
+            rate=rate, calibration=ROOT / "Data/jargon/train.jsonl",
+            measured="calibration: {max_rows: 256}" if "lqer" in adapter or "eora" in adapter else ""))
         self.call("train", recipe, "--overwrite")
         adapter = folder / "adapter"
         size = sum(file.stat().st_size for file in adapter.glob("*.safetensors"))
@@ -108,15 +122,17 @@ class Study:
         packed = json.loads(pathlib.Path(base).with_suffix(".report").read_text())
         return {"bytes": packed["bytes"] + size, "peak": report.get("peak_bytes", 0), **self.measure(base, adapter)}
 
-    def table(self):
-        rows = {name: self.kept(name, lambda folder: self.packed(folder, options)) for name, options in ROWS.items()}
-        for base in CORRECTED:
-            folder = self.output / base.replace(",", "").replace(" ", "-")
-            for correction in CORRECTIONS:
-                name = f"{base} + {correction}"
-                rows[name] = self.kept(name, lambda out: self.corrected(out, folder, correction))
-            name = f"{base} + lrec"
-            rows[name] = self.kept(name, lambda out: self.corrected(out, folder, "eora", steps=100, rate=3e-4))
+    def table(self, wanted):
+        rows = {}
+        for name, options in ROWS.items():
+            if wanted.search(name) or any(base == name and wanted.search(f"{base} + {correction}")
+                                          for base in CORRECTED for correction in CORRECTIONS):
+                rows[name] = self.kept(name, lambda folder: self.packed(folder, options))
+        for correction in CORRECTIONS:
+            for base in CORRECTED:
+                name, folder = f"{base} + {correction}", self.output / base.replace(",", "").replace(" ", "-")
+                if wanted.search(name):
+                    rows[name] = self.kept(name, lambda out: self.corrected(out, folder, correction))
         original = next(iter(rows.values()))["perplexity_a"]
         lines = [
             "| how | perplexity | KL to float | same top token | MB of layers | minutes | peak MB |",
@@ -134,10 +150,11 @@ def main():
     parser.add_argument("--graft", default=".build/release/graft")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("runs/quantisers"))
     parser.add_argument("--text", default="/usr/share/common-licenses/GPL-3")
-    parser.add_argument("--windows", default="12")
+    parser.add_argument("--windows", default="8")
+    parser.add_argument("--rows", type=re.compile, default=re.compile(""), help="a pattern the rows' names hold")
     arguments = parser.parse_args()
     study = Study(arguments.graft, arguments.output, arguments.text, arguments.windows)
-    table = study.table()
+    table = study.table(arguments.rows)
     (study.output / "table.md").write_text(table + "\n")
     print("\n" + table)
 

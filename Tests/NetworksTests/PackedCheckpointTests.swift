@@ -195,6 +195,20 @@ struct PackedCheckpointTests {
     #expect(try error("int4-g64-f16-zero", "int3-g64-f16-zero").contains("one layout for all layers"))
   }
 
+  @Test(arguments: ["gptq", "gptq-symmetric", "awq"])
+  func `A layer that AutoRound exported reads as what it rounded to, but for scales in half precision`(
+    _ name: String
+  ) throws {
+    let folder = "\(fixtures)/autoround/\(name)"
+    let source = try SafetensorsSource(folder: folder, configuration: try JSON.read(folder + "/config.json"))
+    let weight = try source.matrix("model.layers.0.mlp.down_proj.weight", rows: 64, columns: 96)
+    let expected = try Safetensors(folder + "/model.safetensors").entry("expected").floats()
+    // Half of a half's last place, of the codes' sixteen steps.
+    let largest = expected.map(abs).max() ?? 0
+    #expect(zip(weight.unpacked().values, expected).allSatisfy { abs($0 - $1) <= largest / 2048 })
+    #expect(weight.byteCount < expected.count)
+  }
+
   @Test(arguments: ["nf4", "nf4_nested", "fp4_nested", "int8", "odd"])
   func `A layer that bitsandbytes packed reads as its codes say`(_ name: String) throws {
     let section = "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true}"

@@ -279,6 +279,8 @@ public final class Run {
   /// Saves the result, reads it back, merges and exports what the recipe asks for, and says where all of it is.
   private func finish(started: Double) throws -> Outcome {
     let trainingPeak = ProcessMemory.peak, proof = RunProof(plan: plan, trained: training.model)
+    // What steps reused is not needed again; the model that is read back would stand beside it.
+    Memory.releaseCache()
     if plan.recipe.eval.atEnd { try evaluate() }
     let others = try evaluateOthers()
     try showSamples("after training")

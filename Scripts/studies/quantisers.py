@@ -50,9 +50,10 @@ CORRECTIONS = {
     "lqer": ("{type: int2.1, rank: 32, alpha: 32, correction: lqer}", FOLLOWING, 0, 1e-4),
     "eora": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 0, 1e-4),
     "qllm": ("{type: qllm, rank: 32, alpha: 32, activation_bits: 16, "
-             "modules_to_save: [input_layernorm, post_attention_layernorm]}", BLOCKWISE.replace("{blocks}", "2"), 300, 1e-3),
+             "modules_to_save: [input_layernorm, post_attention_layernorm]}", BLOCKWISE.replace("{blocks}", "2"),
+             300, 1e-3),
     "apiq": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", BLOCKWISE.replace("{blocks}", "1"), 300, 1e-3),
-    "lrec": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 300, 5e-4),
+    "lrec": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 150, 5e-4),
 }
 RECIPE = """\
 seed: 42
@@ -62,7 +63,7 @@ adapter: {adapter}
 objective: {objective}
 {measured}
 data: {{train: {calibration}, max_seq_len: 256, too_long: truncate_right}}
-train: {{max_steps: {steps}, batch_size: 4, learning_rate: {rate}, lr_schedule: cosine}}
+train: {{max_steps: {steps}, batch_size: {batch}, learning_rate: {rate}, lr_schedule: cosine}}
 log: {{plot: false}}
 """
 
@@ -112,9 +113,9 @@ class Study:
         recipe = folder.with_suffix(".yaml")
         adapter, objective, steps, rate = CORRECTIONS[correction]
         recipe.write_text(RECIPE.format(
-            folder=folder, base=base, adapter=adapter, objective=objective.replace("{original}", str(self.original)), steps=steps,
-            rate=rate, calibration=ROOT / "Data/jargon/train.jsonl",
-            measured="calibration: {max_rows: 256}" if "lqer" in adapter or "eora" in adapter else ""))
+            folder=folder, base=base, adapter=adapter, objective=objective.replace("{original}", str(self.original)),
+            steps=steps, rate=rate, batch=2 if "blocks" in objective else 4, calibration=ROOT / "Data/jargon/train.jsonl",
+            measured="calibration: {max_rows: 96}" if "lqer" in adapter or "eora" in adapter else ""))
         self.call("train", recipe, "--overwrite")
         adapter = folder / "adapter"
         size = sum(file.stat().st_size for file in adapter.glob("*.safetensors"))

@@ -39,12 +39,11 @@ struct ChannelScaling {
         let threshold = top - (top - 1) * Float(step) / Float(steps)
         return Tensor(largest.map { max(1, $0 / threshold) }, shape: [largest.count])
       }
+      let wanted = weights.map { matmul(samples, $0, transposingB: true) }
       return try best(candidates) { scales in
         let inputs = roundedRows(samples, bits: bits, factors: scales)
-        return try weights.reduce(0.0) { sum, weight in
-          let wrong =
-            matmul(inputs, try rounded(weight, scales), transposingB: true)
-            - matmul(samples, weight, transposingB: true)
+        return try zip(weights, wanted).reduce(0.0) { sum, layer in
+          let wrong = matmul(inputs, try rounded(layer.0, scales), transposingB: true) - layer.1
           return sum + wrong.withValues { $0.reduce(0.0) { $0 + Double($1 * $1) } }
         }
       }

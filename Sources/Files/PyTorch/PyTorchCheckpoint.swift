@@ -55,7 +55,14 @@ struct TorchContent {
 
   init(archive file: MappedFile) throws {
     self.file = file
-    let path = file.path, members = try ZipArchive(file).members
+    let path = file.path
+    // Checksums are not compared: PyTorch may be told not to compute them (`set_crc32_options`), and reads such files.
+    let members = try ZipArchive(file).members.map { name, member in
+      guard member.isStored else {
+        throw FileError(path, at: "member \(quoted(name))", "is compressed; PyTorch stores members as they are")
+      }
+      return (name, member.bytes)
+    }.reduce(into: [String: Range<Int>]()) { $0[$1.0] = $1.1 }
     let pickles = members.keys.filter { $0.hasSuffix("/data.pkl") && $0.utf8.count(where: { $0 == 0x2f }) == 1 }
     guard let name = pickles.first, pickles.count == 1, let range = members[name] else {
       throw FileError(path, "is a zip archive without one 'data.pkl'", remedy: "is it a file that torch.save wrote?")

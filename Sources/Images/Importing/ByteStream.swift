@@ -28,6 +28,24 @@ final class ByteStream {
     self.init(file, file.bytes, file.bytes.starts(with: [0x1f, 0x8b]) ? .gzip : .none, path)
   }
 
+  /// A member of an archive.
+  ///
+  /// - Throws: a ``FileError`` when there is no such member, or it is packed in a way that is not read.
+  convenience init(_ archive: ZipArchive, _ name: String) throws {
+    guard let member = archive.members[name] else {
+      throw FileError(archive.file.path, "has no member \(quoted(name))")
+    }
+    let path = "\(archive.file.path): member \(quoted(name))"
+    let part = UnsafeRawBufferPointer(rebasing: archive.file.bytes[member.bytes])
+    switch member.method {
+    case 0: self.init(archive.file, part, .stored(crc: member.crc), path)
+    case 8:
+      guard let size = Int(exactly: member.size) else { throw FileError(path, "has an impossible size") }
+      self.init(archive.file, part, .deflate(size: size, crc: member.crc), path)
+    default: throw FileError(path, "is packed by method \(member.method); stored and deflated members are read")
+    }
+  }
+
   /// A part of a file; `path` is for messages.
   init(_ file: AnyObject, _ part: UnsafeRawBufferPointer, _ packing: Packing, _ path: String) {
     (self.owner, self.input, self.packing, self.path) = (file, part, packing, path)

@@ -160,9 +160,9 @@ public struct ImageImport: Sendable {
 
   /// The images and labels in a NumPy archive.
   private func openArchive(_ path: String, _ rule: PixelRule) throws -> any ImageSource {
-    let archive = try ZipArchive(path)
-    func array(_ name: String) throws -> NumberArray { try NumberArray(numPy: try archive.stream(name + ".npy")) }
-    let names = archive.names.filter { $0.hasSuffix(".npy") }.map { String($0.dropLast(4)) }
+    let archive = try ZipArchive(try MappedFile(path))
+    func array(_ name: String) throws -> NumberArray { try NumberArray(numPy: try ByteStream(archive, name + ".npy")) }
+    let names = archive.members.keys.filter { $0.hasSuffix(".npy") }.map { String($0.dropLast(4)) }.sorted()
     func find(_ chosen: String?, _ what: String, _ option: String, _ fits: (NumberArray) -> Bool) throws -> NumberArray
     {
       if let chosen {

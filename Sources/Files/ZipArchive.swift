@@ -1,21 +1,33 @@
-/// The members of a zip archive that stores them as they are, as PyTorch does so that they can be mapped.
-///
-/// Checksums are not compared: PyTorch may be told not to compute them (`set_crc32_options`), and reads such files.
+/// The members of a zip archive, found but neither unpacked nor compared with their checksums.
 ///
 /// Format: PKWARE's APPNOTE, sections 4.3 and 4.5.3 (zip64).
-struct ZipArchive {
-  /// Where each member's bytes lie in the file.
-  private(set) var members: [String: Range<Int>] = [:]
+public struct ZipArchive: Sendable {
+  /// One member.
+  public struct Member: Sendable, Equatable {
+    /// Where its bytes, packed as they are, lie in the file.
+    public let bytes: Range<Int>
+    /// How they are packed: 0 for not at all, 8 for deflate.
+    public let method: Int
+    /// How many bytes there are once unpacked, and their CRC-32, as the directory says.
+    public let size: UInt64, crc: UInt32
 
-  /// The most members a checkpoint may have.
+    /// Whether the bytes are the member as it is.
+    public var isStored: Bool { method == 0 && size == UInt64(bytes.count) }
+  }
+
+  /// By name.
+  public private(set) var members: [String: Member] = [:]
+
+  /// The most members an archive may have.
   static let mostMembers = 1 << 20
 
-  private let file: MappedFile
+  /// The archive.
+  public let file: MappedFile
 
   /// Reads the archive's directory.
   ///
-  /// - Throws: `FileError` when it is damaged, or a member is compressed, encrypted or given twice.
-  init(_ file: MappedFile) throws {
+  /// - Throws: `FileError` when it is damaged, or a member is encrypted, given twice or leads out of the file.
+  public init(_ file: MappedFile) throws {
     self.file = file
     let end = try endOfDirectory()
     var position = end.start
@@ -91,16 +103,13 @@ struct ZipArchive {
     try widen(&size, &packed, &header, from: extra..<extra + extraLength)
     let place = "member \(quoted(name))"
     guard flags & 1 == 0 else { throw FileError(file.path, at: place, "is encrypted") }
-    guard method == 0, size == packed else {
-      throw FileError(file.path, at: place, "is compressed; PyTorch stores members as they are")
-    }
     guard header <= UInt64(file.bytes.count), try load(Int(header), as: UInt32.self) == 0x0403_4b50 else {
       throw FileError(file.path, at: place, "does not begin where the directory says")
     }
     let inner = try short(Int(header) + 26)
     let padding = try short(Int(header) + 28)
     let start = Int(header) + 30 + inner + padding
-    guard start <= file.bytes.count, size <= UInt64(file.bytes.count - start) else {
+    guard start <= file.bytes.count, packed <= UInt64(file.bytes.count - start) else {
       throw FileError(
         file.path, at: place, "ends beyond the file", remedy: "the file may be truncated; fetch it again")
     }
@@ -108,7 +117,9 @@ struct ZipArchive {
     guard inner == nameLength, file.bytes[Int(header) + 30..<Int(header) + 30 + inner].elementsEqual(bytes) else {
       throw FileError(file.path, at: place, "has another name where its bytes begin")
     }
-    guard members.updateValue(start..<start + Int(size), forKey: name) == nil else {
+    let member = Member(
+      bytes: start..<start + Int(packed), method: method, size: size, crc: try load(position + 16, as: UInt32.self))
+    guard members.updateValue(member, forKey: name) == nil else {
       throw FileError(file.path, at: place, "is there twice")
     }
     position = next
@@ -130,7 +141,7 @@ struct ZipArchive {
         func next(_ number: inout UInt64) throws {
           guard number == most else { return }
           guard value + 8 <= end else { throw broken("has a damaged directory") }
-          number = UInt64(try offset(value))
+          number = try load(value, as: UInt64.self)
           value += 8
         }
         try next(&size)

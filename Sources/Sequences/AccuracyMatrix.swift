@@ -1,18 +1,29 @@
 /// What a learner knew of each task after each task it learned: the primary result of a sequence.
 ///
-/// Row i, column j is the accuracy on task j after task i; nil where it was not measured. Every measure below is taken
-/// from it, and its docstring is its definition.
+/// Row i, column j is the accuracy on task j after task i, or the loss; nil where it was not measured. Every measure below
+/// is taken from it, and its docstring is its definition. Of losses, where less is better, each difference is turned, so
+/// that transfer is positive where it helps and forgetting where something was lost.
 public struct AccuracyMatrix: Sendable, Equatable {
+  /// What is measured of a task.
+  public enum Measure: String, Sendable {
+    /// The share told right, from 0 to 1.
+    case accuracy
+    /// Nats a token of the answers.
+    case loss
+  }
+
   /// The tasks in the order they were learned.
   public let tasks: [String]
+  /// What the numbers are.
+  public let measure: Measure
   /// `[learned][tested]`.
   public private(set) var values: [[Double?]]
   /// The accuracy on each task before anything was learned; nil where it was not measured.
   public var baseline: [Double?]
 
   /// An empty matrix.
-  public init(tasks: [String]) {
-    self.tasks = tasks
+  public init(tasks: [String], measure: Measure = .accuracy) {
+    (self.tasks, self.measure) = (tasks, measure)
     values = tasks.map { _ in tasks.map { _ in nil } }
     baseline = tasks.map { _ in nil }
   }
@@ -26,9 +37,12 @@ public struct AccuracyMatrix: Sendable, Equatable {
   /// Mean accuracy over all tasks after the last: Σⱼ Rₜⱼ / T (Lopez-Paz and Ranzato 2017, ACC).
   public var averageAccuracy: Double? { mean(tasks.indices.map { values.last?[$0] }) }
 
+  /// Row i as far as it was learned: the mean over tasks 0…i after task i.
+  public func averageAfter(_ learned: Int) -> Double? { mean((0...learned).map { values[learned][$0] }) }
+
   /// Mean over i of the mean accuracy on tasks 0…i after task i (Rebuffi et al. 2017, average incremental accuracy).
   public var averageIncrementalAccuracy: Double? {
-    mean(tasks.indices.map { learned in mean((0...learned).map { values[learned][$0] }) })
+    mean(tasks.indices.map(averageAfter))
   }
 
   /// Σ_{j<T} (Rₜⱼ − Rⱼⱼ) / (T − 1), what later tasks added to earlier ones (Lopez-Paz and Ranzato 2017, BWT).
@@ -44,8 +58,8 @@ public struct AccuracyMatrix: Sendable, Equatable {
   /// Σ_{j<T} (max_{j≤i<T} Rᵢⱼ − Rₜⱼ) / (T − 1), lost since a task was known best (Chaudhry et al. 2018).
   public var forgettingFromBest: Double? {
     earlier { task in
-      let best = values[task..<(values.count - 1)].compactMap { $0[task] }.max()
-      return difference(best, values.last?[task])
+      let known = values[task..<(values.count - 1)].compactMap { $0[task] }
+      return difference(measure == .accuracy ? known.max() : known.min(), values.last?[task])
     }
   }
 
@@ -57,9 +71,10 @@ public struct AccuracyMatrix: Sendable, Equatable {
     tasks.count < 2 ? nil : mean((0..<tasks.count - 1).map(value))
   }
 
+  /// By how much `a` is better than `b`.
   private func difference(_ a: Double?, _ b: Double?) -> Double? {
     guard let a, let b else { return nil }
-    return a - b
+    return measure == .accuracy ? a - b : b - a
   }
 }
 

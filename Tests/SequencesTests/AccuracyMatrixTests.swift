@@ -28,6 +28,20 @@ struct AccuracyMatrixTests {
     #expect(near(matrix.forgettingFromBest, ((0.95 - 0.6) + (0.8 - 0.7)) / 2))
   }
 
+  @Test func `Of losses what was lost is positive, and transfer that helps is`() {
+    var losses = AccuracyMatrix(tasks: ["a", "b", "c"], measure: .loss)
+    for (learned, row) in [[2.0, 5, 6], [1.8, 1.5, 5.5], [2.5, 1.4, 1.0]].enumerated() {
+      for (tested, value) in row.enumerated() { losses[learned, tested] = value }
+    }
+    losses.baseline = [6, 5.5, 6]
+    #expect(near(losses.averageAccuracy, (2.5 + 1.4 + 1.0) / 3))
+    #expect(near(losses.backwardTransfer, ((2.0 - 2.5) + (1.5 - 1.4)) / 2))
+    #expect(near(losses.forgettingSinceLearned, ((2.5 - 2.0) + (1.4 - 1.5)) / 2))
+    #expect(near(losses.forgettingFromBest, ((2.5 - 1.8) + (1.4 - 1.5)) / 2))
+    #expect(near(losses.forwardTransfer, ((5.5 - 5) + (6 - 5.5)) / 2))
+    #expect(near(losses.averageAfter(1), (1.8 + 1.5) / 2))
+  }
+
   @Test func `A measure of what was not measured is none, and one task has nothing to forget`() {
     var partial = matrix
     partial[0, 1] = nil

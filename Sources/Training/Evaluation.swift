@@ -75,3 +75,17 @@ public struct Confusion: Sendable, Equatable {
     total == 0 ? 0 : Double(counts.map { $0.reduce(0, +) }.max() ?? 0) / Double(total)
   }
 }
+
+extension TextNetwork {
+  /// The logits of all that is scored of `examples`, `[targets, outputs]`, and what each should be.
+  ///
+  /// `tasks` are the names by which the examples' are numbered.
+  public func scoredLogits(of examples: [Example], tasks: [String]) -> (values: Tensor, targets: [Int32]) {
+    let piece = MicroBatch(examples, tasks: tasks)
+    var context = Context()
+    context.taskRows = piece.taskRows
+    let scored = ScoredRows(self, piece.batch, piece.labels, context)
+    let rows = states(piece.batch, context).gathered(scored.rows)
+    return (logits(rows, scored.chunk(0..<scored.targets.count).context), scored.targets)
+  }
+}

@@ -61,11 +61,13 @@ public struct TrainingRun: Sendable {
   public let settings: TrainingSettings
   /// What it makes small.
   public var objective = Objective.crossEntropy
+  /// What holds it to tasks learned before, beside its objective; nil for nothing.
+  public var anchor: Anchor?
   /// What it trains on.
   public let examples: [Example]
   /// The steps made.
   public internal(set) var step = 0
-  /// The tasks of the examples, in alphabetical order.
+  /// The tasks by which the examples' are numbered: theirs, in alphabetical order, unless given.
   public let tasks: [String]
   private let random: RandomKey
   private var skipped = 0
@@ -76,11 +78,11 @@ public struct TrainingRun: Sendable {
   /// A run at its first step.
   public init(
     _ model: any TextNetwork, _ optimizer: any Optimizer, _ settings: TrainingSettings, on examples: [Example],
-    seed: UInt64
+    seed: UInt64, tasks: [String]? = nil
   ) {
     require(!examples.isEmpty, "a run needs at least one example")
     (self.model, self.optimizer, self.settings, self.examples) = (model, optimizer, settings, examples)
-    tasks = Set(examples.compactMap(\.task)).sorted()
+    self.tasks = tasks ?? Set(examples.compactMap(\.task)).sorted()
     fresh = optimizer
     random = RandomKey(seed: seed)
     order = (-1, [])
@@ -119,6 +121,7 @@ public struct TrainingRun: Sendable {
       loss += Double(value)
       gradients = gradients.isEmpty ? shares : zip(gradients, shares).map { $0 + $1 }
     }
+    if let anchor { gradients = anchor.added(to: gradients, of: model.trainableParameters) }
     let norm = globalNorm(gradients)
     let factor =
       round.map { settings.schedule.restarted(in: $0.steps).factor(step - $0.steps.lowerBound) }

@@ -20,6 +20,16 @@ struct Validate: ParsableCommand {
     var failed = false
     for path in recipes {
       do {
+        let kind = try TextSequenceRecipe.kind(of: path)
+        if kind.isSequence {
+          if kind.isText {
+            _ = try TextSequenceRecipe(path, catalogue: .graft)
+          } else {
+            _ = try SequenceRecipe(path, catalogue: .graft)
+          }
+          Console.result("\(path): well-formed")
+          continue
+        }
         let recipe = try Recipe.read(path, catalogue: .graft)
         Console.result(
           printResolved ? recipe.resolvedYAML(toolVersion: graftVersion, hashes: [:]) : "\(path): well-formed")

@@ -31,6 +31,11 @@ public enum Fingerprint {
   /// The digest of a text's UTF-8 bytes.
   public static func text(_ text: String) -> String { digest { $0.update(data: Array(text.utf8)) } }
 
+  /// The digest of numbers, by their bits.
+  public static func numbers(_ values: [Float]) -> String {
+    digest { hash in values.withUnsafeBytes { hash.update(bufferPointer: $0) } }
+  }
+
   /// The digest of a model: of its file, or of the configuration and weights in its folder, by name.
   public static func model(_ checkpoint: Checkpoint) throws -> String {
     guard case .folder = checkpoint.form else { return try file(checkpoint.path) }

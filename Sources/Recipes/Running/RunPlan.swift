@@ -222,7 +222,8 @@ public struct RunPlan: Sendable {
       bias: GraftPlan.Bias(rawValue: adapter.bias.rawValue) ?? .none, modulesToSave: adapter.modulesToSave)
   }
 
-  private static func settings(_ recipe: Recipe, examples: Int) throws -> TrainingSettings {
+  /// How `recipe` trains on so many examples.
+  static func settings(_ recipe: Recipe, examples: Int) throws -> TrainingSettings {
     let train = recipe.train
     var settings = TrainingSettings()
     (settings.batchSize, settings.accumulation) = (train.batchSize, train.gradientAccumulationSteps)

@@ -27,7 +27,7 @@ struct HeatMap {
   var svg: String {
     let count = matrix.tasks.count, cell = 46, top = 64
     // Names stand beside the rows and, aslant, below the columns; a character has about six units.
-    let longest = 6 * (matrix.tasks.map(\.count).max() ?? 0), left = 34 + longest
+    let longest = 6 * (matrix.tasks.map(\.count).max() ?? 0), left = 42 + longest
     let width = max(left + cell * count + 10 + longest * 7 / 10, 24 + 8 * title.count, left + 130)
     let height = top + cell * count + 24 + longest * 7 / 10
     var lines = [

@@ -9,7 +9,7 @@ extension SequenceReport {
     let table = row(head, "th") + rows.map { row($0, "td") }.joined(separator: "\n")
     let names = tasks.map(\.name).joined(separator: ", ")
     let noun = measure == .accuracy ? "Accuracy, %," : "Loss, nats a token,"
-    let said = notes.map { "<p>\(LossPlot.escaped($0))</p>" }.joined(separator: "\n")
+    let said = notes.map { "<li>\(LossPlot.escaped($0))</li>" }.joined(separator: "\n")
     return """
       <!DOCTYPE html>
       <html lang="en"><head><meta charset="utf-8"><title>Sequence of \(tasks.count) tasks</title><style>
@@ -23,7 +23,7 @@ extension SequenceReport {
       <h1>Sequence of \(tasks.count) tasks</h1>
       <p>In this order: \(LossPlot.escaped(names)).</p>
       <div class="wide"><table>\(table)</table></div>
-      \(said)
+      \(notes.isEmpty ? "" : "<ul>\(said)</ul>")
       <figure>\(SequenceCurves(results: results).svg)</figure>
       <h2>\(noun) on each task (column) after each learned task (row)</h2>
       \(heatMaps.map { "<figure>\($0)</figure>" }.joined(separator: "\n"))

@@ -19,7 +19,7 @@ public struct SequenceReport: Sendable {
   /// The tasks, in the order they were learned.
   public let tasks: [Task]
   /// One a strategy.
-  public let results: [SequenceResult]
+  public var results: [SequenceResult]
   /// Numbers of the frozen network without its head, batch norms' moments counted.
   public let bodySize: Int
   /// What else is to be said, a line each.
@@ -40,11 +40,13 @@ public struct SequenceReport: Sendable {
 
   var measure: AccuracyMatrix.Measure { results.first?.matrix.measure ?? .accuracy }
 
+  private var hasBytes: Bool { results.contains { !$0.addedBytes.isEmpty } }
+
   var head: [String] {
     [
       "strategy", "average \(measure)", "incremental", "BWT", "FWT", "forgotten since best", "forgotten since learned",
-      "numbers a task", "of the body", "bytes a task", "seconds a task", "outputs of earlier tasks",
-    ]
+      "numbers a task", "of the body",
+    ] + (hasBytes ? ["bytes a task"] : []) + ["seconds a task", "outputs of earlier tasks"]
   }
 
   var rows: [[String]] {
@@ -60,7 +62,7 @@ public struct SequenceReport: Sendable {
         share(matrix.backwardTransfer), share(matrix.forwardTransfer), share(matrix.forgettingFromBest),
         share(matrix.forgettingSinceLearned), grouped(mean(result.added)),
         percent(Double(mean(result.addedToBody)) / Double(max(1, bodySize))),
-        result.addedBytes.isEmpty ? "-" : grouped(mean(result.addedBytes)),
+      ] + (hasBytes ? [result.addedBytes.isEmpty ? "-" : grouped(mean(result.addedBytes))] : []) + [
         formatted("%.1f", result.seconds.reduce(0, +) / tasks), kept,
       ]
     }

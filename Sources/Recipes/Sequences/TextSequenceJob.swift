@@ -67,7 +67,7 @@ public struct TextSequenceJob {
     } else {
       notes.append("Scenario: text is written; each task is judged by the loss on answers it has not seen.")
     }
-    notes.append("Strategies: " + sequence.strategies.map(\.meaning).joined(separator: ". ") + ".")
+    notes += sequence.strategies.map { $0.meaning + "." }
     for result in results {
       guard let same = result.outputsUnchanged else { continue }
       notes.append(
@@ -89,7 +89,8 @@ public struct TextSequenceJob {
     if Folder.exists(path) {
       let known = try JSON.read(path)
       let others = marks.keys.sorted().filter { known[$0]?.string != marks[$0] }
-      guard others.isEmpty else {
+      // Nothing is taken over from a folder where nothing was learned or measured: one may mend the recipe and go on.
+      guard others.isEmpty || !Self.holdsResults(output) else {
         throw FileError(
           output, "holds another sequence, of another \(others.joined(separator: " and other "))",
           remedy: "choose another output_dir, or remove it")
@@ -99,6 +100,15 @@ public struct TextSequenceJob {
       throw FileError(output, "holds a sequence of images", remedy: "choose another output_dir, or remove it")
     }
     return .object(marks.mapValues(JSON.string))
+  }
+
+  private static func holdsResults(_ output: String) -> Bool {
+    TextSequenceStrategy.allCases.contains { strategy in
+      let folder = "\(output)/\(strategy)"
+      return Folder.names(in: folder).contains { place in
+        ["state", "measured.json"].contains { Folder.exists("\(folder)/\(place)/\($0)") }
+      }
+    }
   }
 
   /// All that decides what is learned, but for the files, whose contents are told apart, and the strategies, more of

@@ -1,4 +1,4 @@
-/// What the portable and the AVX2 kernels share: field access, the affine form of each packing, tables.
+/// What the portable kernels and those for wider registers share: field access, the affine form of each packing, tables.
 #ifndef GRAFT_KERNELS_H
 #define GRAFT_KERNELS_H
 
@@ -127,6 +127,7 @@ GRAFT_INLINE float sum_of_eight(const float *lanes) {
 #if defined(__x86_64__)
 void graft_avx2_unpack(const graft_rows *rows, size_t count, float *values);
 void graft_avx2_gemv(const graft_rows *rows, size_t count, const float *x, float *y);
+void graft_avx512_gemv(const graft_rows *rows, size_t count, const float *x, float *y);
 void graft_avx2_f16_from_f32(const float *values, uint16_t *halves, size_t count);
 uint64_t graft_avx2_fma_loop(uint64_t rounds, float *sink);
 uint64_t graft_avx2_read(const void *buffer, size_t bytes);

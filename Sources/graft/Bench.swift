@@ -5,7 +5,7 @@ import Recipes
 struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Measure training and generation against what the machine can do.",
-    subcommands: [BenchTrain.self, BenchDecode.self, BenchCNN.self])
+    subcommands: [BenchTrain.self, BenchDecode.self, BenchGEMV.self, BenchCNN.self])
 }
 
 /// Measures a training step.
@@ -74,11 +74,12 @@ struct BenchDecode: ParsableCommand {
   @Argument(help: "The model.") var model: String
   @Option(help: "Tokens of the prompt.") var prompt = 256
   @Option(help: "Tokens to write.") var tokens = 64
+  @Option(help: "Threads.") var threads: Int?
   @Flag(help: "Print JSON.") var json = false
 
   func run() throws {
     guard prompt > 0, tokens > 0 else { throw UsageError(description: "--prompt and --tokens must be at least 1") }
-    let result = try DecodingBenchmark(prompt: prompt, tokens: tokens).measure(LoadedModel(model))
+    let result = try DecodingBenchmark(prompt: prompt, tokens: tokens).measure(LoadedModel(model), threads: threads)
     Console.result(json ? result.json.text(pretty: true) : result.text)
   }
 }

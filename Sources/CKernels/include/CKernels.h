@@ -1,8 +1,9 @@
 /// Kernels for packed weights: unpacking, dot products, conversions, and the two machine limits.
 ///
-/// Every kernel has a portable version and, on x86-64, one for AVX2 + FMA + F16C chosen once at load time.
-/// Unpacking gives the same bits in both. Dot products sum in an order fixed by the columns alone, so a row's
-/// result never depends on how rows are shared among threads; the two versions agree to rounding.
+/// Every kernel has a portable version and, on x86-64, one for AVX2 + FMA + F16C; products with some packings have one
+/// for AVX-512 too. The choice is made once, at load time. Unpacking gives the same bits in all. Dot products sum in an
+/// order fixed by the columns alone, so a row's result never depends on how rows are shared among threads; the versions
+/// agree to rounding.
 ///
 /// No kernel checks its sizes or allocates. Callers check that `columns` is a multiple of the packing's block.
 #ifndef GRAFT_CKERNELS_H
@@ -98,6 +99,18 @@ typedef struct graft_rows {
   size_t first_row;
 } graft_rows;
 
+/// What the kernels ask of the processor.
+typedef enum graft_level {
+  GRAFT_PORTABLE = 0,
+  /// AVX2, FMA and F16C.
+  GRAFT_AVX2,
+  /// And AVX-512 F, BW, DQ and VL.
+  GRAFT_AVX512,
+} graft_level;
+
+/// The highest level this processor has, whose kernels are in use.
+graft_level graft_processor_level(void);
+
 /// Whether the AVX2 + FMA + F16C kernels are in use.
 bool graft_uses_avx2(void);
 
@@ -109,6 +122,9 @@ float graft_dot(const graft_rows *rows, const float *x);
 
 /// y = W x over `count` rows: `x` is `[columns]`, `y` is `[count]`. Each element has the bits `graft_dot` gives.
 void graft_gemv(const graft_rows *rows, size_t count, const float *x, float *y);
+
+/// The same by the kernels of `level`, or of the processor's where that is lower.
+void graft_gemv_at(graft_level level, const graft_rows *rows, size_t count, const float *x, float *y);
 
 /// The portable versions, for comparison.
 void graft_portable_unpack(const graft_rows *rows, size_t count, float *values);

@@ -46,7 +46,8 @@ public struct DecodingBenchmark: Sendable {
   /// Reads a random prompt and writes greedily.
   ///
   /// - Throws: a ``FileError`` when the model writes no text.
-  public func measure(_ model: LoadedModel) throws -> Result {
+  public func measure(_ model: LoadedModel, threads: Int? = nil) throws -> Result {
+    if let threads { Parallel.threads = threads }
     let network = try model.requireLanguageModel()
     var stream = RandomKey(seed: 1).generator
     let ids = (0..<prompt).map { _ in Int32.random(in: 0..<Int32(network.vocabularySize), using: &stream) }

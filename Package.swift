@@ -55,7 +55,8 @@ let package = Package(
     .testTarget(name: "AdaptersTests", dependencies: ["Adapters", "Networks", "Weights", "Files"]),
     .testTarget(name: "TrainingTests", dependencies: ["Training", "Adapters", "Networks", "Files", "Text"]),
     .testTarget(name: "QuantizingTests", dependencies: ["Quantizing", "Networks", "Weights", "Files"]),
-    .testTarget(name: "SequencesTests", dependencies: ["Sequences", "Images", "Networks", "Autodiff", "Files"]),
+    .testTarget(
+      name: "SequencesTests", dependencies: ["Sequences", "Images", "Networks", "Adapters", "Autodiff", "Files"]),
     .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Images", "Networks", "Weights", "Files"]),
     .testTarget(name: "RealModelTests", dependencies: ["Recipes", "Networks", "Weights", "Files", "Autodiff"]),
     .testTarget(name: "GraftCommandTests", dependencies: ["graft", "Files"]),

@@ -139,11 +139,21 @@ public enum AdapterFolder {
 }
 
 extension AdaptableNetwork {
+  /// The same with adapters that are trained in modules merged: what computes outside training, on the same bases.
+  public var settled: Self {
+    var copy = self
+    copy.forEachLinear { _, layer in
+      if let modules = layer.adapter as? MoSA { layer.adapter = modules.stored }
+    }
+    copy.forEachBlock { _, block in block.adapter = block.adapter.map { withoutModules($0) } }
+    return copy
+  }
+
   /// The same with every adapter in the form in which it is stored.
   var withStoredAdapters: any AdaptableNetwork {
     var copy = self
     copy.forEachLinear { _, layer in layer.adapter = layer.adapter.map { $0.stored } }
-    copy.forEachBlock { _, block in block.adapter = block.adapter.map { settled($0) } }
+    copy.forEachBlock { _, block in block.adapter = block.adapter.map { withoutModules($0) } }
     return copy
   }
 
@@ -171,4 +181,4 @@ extension AdaptableNetwork {
   }
 }
 
-private func settled(_ adapter: some BlockAdapter) -> any BlockAdapter { adapter.settled }
+private func withoutModules(_ adapter: some BlockAdapter) -> any BlockAdapter { adapter.settled }

@@ -24,8 +24,9 @@ struct FisherPenalty: Sendable {
   mutating func add(_ network: any ImageNetwork, on batches: TaskBatches, images: Int) throws {
     func gradients(_ network: some ImageNetwork, _ batch: TaskBatches.Batch) -> [Tensor] {
       valueAndGradients(of: network) { network in
-        let features = network.output(of: 0..<network.stageNames.count, entering: batch.input, Context())
-        let logits = network.logits(features, Context()) + [batch].mask(classes: network.head.base.outputs)
+        let context = Context(task: batch.task)
+        let features = network.output(of: batch.stage..<network.stageNames.count, entering: batch.input, context)
+        let logits = network.logits(features, context) + [batch].mask(classes: network.head.base.outputs)
         return crossEntropySum(logits, labels: batch.labels)
       }.gradients
     }

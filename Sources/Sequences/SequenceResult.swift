@@ -1,7 +1,11 @@
 /// What a run of a sequence came to.
 public struct SequenceResult: Sendable {
+  /// What it is called.
+  public let name: String
   /// How it was learned, as recipes spell it.
   public let strategy: String
+  /// What was asked of it.
+  public var scenario = Scenario.task
   /// Accuracies.
   public var matrix: AccuracyMatrix
   /// Numbers kept for each task, running moments and output layer included; one entry where all tasks share them.
@@ -15,14 +19,21 @@ public struct SequenceResult: Sendable {
   /// Whether the logits of every task's test examples are bit for bit what they were when the task was learned; nil where
   /// tasks share what learns.
   public var outputsUnchanged: Bool?
-  /// The class chosen for each test example of each task, at the end; empty where no classes are told apart.
+  /// The class chosen for each test example of each task, at the end, counted from ``firstClasses``; empty where no
+  /// classes are told apart.
   public var predictions: [[Int32]] = []
+  /// The number of each task's first class among those that predictions name.
+  public var firstClasses: [Int] = []
 
-  /// Nothing yet.
-  public init(strategy: String, tasks: [String], measure: AccuracyMatrix.Measure = .accuracy) {
-    self.strategy = strategy
+  /// A result of nothing yet, called as its strategy unless it has a name.
+  public init(
+    strategy: String, tasks: [String], name: String? = nil, measure: AccuracyMatrix.Measure = .accuracy
+  ) {
+    (self.strategy, self.name) = (strategy, name ?? strategy)
     matrix = AccuracyMatrix(tasks: tasks, measure: measure)
   }
 
-  init(strategy: SequenceStrategy, tasks: [String]) { self.init(strategy: strategy.rawValue, tasks: tasks) }
+  init(strategy: SequenceStrategy, tasks: [String], name: String? = nil) {
+    self.init(strategy: strategy.rawValue, tasks: tasks, name: name)
+  }
 }

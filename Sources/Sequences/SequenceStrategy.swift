@@ -1,39 +1,39 @@
 /// How a sequence of tasks is learned on one frozen network.
 public enum SequenceStrategy: String, Sendable, CaseIterable {
-  /// An output layer a task; nothing else learns.
+  /// An output layer a task, or one that grows; nothing else learns.
   case head
+  /// The same solved to the end as a regularised logistic regression: what the frozen features have to give.
+  case probe
   /// Channel-wise reprogramming, batch norms and an output layer a task: nothing is shared, so nothing is forgotten.
   case clr
-  /// One set of filters and norms for all tasks, each learned after the other: what forgetting costs.
+  /// A fresh adapter of any family and an output layer a task.
+  case adapter
+  /// One adapter, or set of filters and norms, for all tasks, each learned after the other: what forgetting costs.
   case shared
   /// The same, pulled back to what earlier tasks needed by their Fisher information (Kirkpatrick et al. 2017).
   case ewc
   /// The same, each batch of a task together with kept images of earlier ones (Chaudhry et al. 2019).
   case replay
+  /// The same with an inventory of skills, of which each task learns a mixture of its own (Caccia et al. 2023).
+  case mhr
   /// The same on all tasks at once: what there is to reach.
   case joint
+  /// An adapter a task, pulled together while they learn, and found again by its classes (Sun et al. 2024).
+  case mos
+  /// An adapter a task where its images are new, found again by features of the frozen network.
+  case ear
 
-  /// Whether what serves a task never changes after it was learned.
-  public var isIsolated: Bool { self == .head || self == .clr }
-  /// Whether filters and norms learn, not the output layer alone.
-  public var reprograms: Bool { self != .head }
-}
+  /// Those that a recipe compares unless it says otherwise.
+  public static let standard: [SequenceStrategy] = [.head, .clr, .shared, .ewc, .replay, .joint]
 
-/// The numbers by which a sequence is learned.
-public struct SequenceSettings: Sendable, Equatable {
-  /// Passes over a task's images, and images a step.
-  public var epochs = 5, batchSize = 32
-  /// The first learning rate; it falls along half a cosine.
-  public var learningRate = 1e-3
-  /// Which convolutions get filters: see ``CLR/Variant``.
-  public var variant = "reduced"
-  /// λ of ``SequenceStrategy/ewc``.
-  public var fisherWeight = 100.0
-  /// Images of each task that ``SequenceStrategy/ewc`` measures and ``SequenceStrategy/replay`` keeps.
-  public var memory = 200
-  /// Everything that is drawn derives from it and from the tasks' names.
-  public var seed: UInt64 = 42
-
-  /// The defaults.
-  public init() {}
+  /// Whether what serves a task never changes after it was learned, and the task has to be told.
+  public var isIsolated: Bool { [.head, .probe, .clr, .adapter].contains(self) }
+  /// Whether the body learns, not the output layer alone.
+  public var reprograms: Bool { self != .head && self != .probe }
+  /// Whether it finds the task of an image by itself.
+  public var infersTask: Bool { self == .mos || self == .ear }
+  /// Whether it learns channel-wise filters and norms where it is given no adapter.
+  var fallsBackOnFilters: Bool { [.clr, .shared, .ewc, .replay, .joint].contains(self) }
+  /// What its draws are named by: strategies that learn a task's adapter by itself learn the same one.
+  var drawName: String { [.mos, .ear].contains(self) ? SequenceStrategy.adapter.rawValue : rawValue }
 }

@@ -7,23 +7,30 @@ struct TaskBatches: Sendable {
   struct Batch: Sendable {
     let input: Tensor
     let labels: [Int32]
-    /// The classes among which the task chooses.
-    let classes: Range<Int>
-    let isFeatures: Bool
+    /// The outputs among which its images are placed.
+    let choices: Range<Int>
+    /// The stage that the input enters.
+    let stage: Int
+    /// Which task it is, for adapters that route by it.
+    let task: Int
   }
 
   private let examples: ImageExamples
   private let chosen: [Int]
-  private let classes: Range<Int>
+  private let classes: Range<Int>, choices: Range<Int>
   private let source: BatchSource
   private let random: RandomKey
+  private let task: Int
 
-  /// The examples numbered `chosen`, whose task's classes are `classes` of the head.
+  /// The examples numbered `chosen`, whose task's classes are `classes` of the head, placed among `choices`: among its
+  /// own unless others are named.
   init(
-    _ examples: ImageExamples, chosen: [Int]? = nil, classes: Range<Int>, from source: BatchSource, random: RandomKey
+    _ examples: ImageExamples, chosen: [Int]? = nil, classes: Range<Int>, among choices: Range<Int>? = nil,
+    task: Int = 0, from source: BatchSource, random: RandomKey
   ) {
     (self.examples, self.classes, self.source, self.random) = (examples, classes, source, random)
     self.chosen = chosen ?? Array(examples.indices.indices)
+    (self.choices, self.task) = (choices ?? classes, task)
   }
 
   var count: Int { chosen.count }
@@ -36,31 +43,37 @@ struct TaskBatches: Sendable {
     let rows = order[start..<min(count, start + size)].map { chosen[$0] }
     return Batch(
       input: try source.batch(of: examples, rows), labels: rows.map { examples.labels[$0] + Int32(classes.lowerBound) },
-      classes: classes, isFeatures: source.isFeatures)
+      choices: choices, stage: source.stage, task: task)
   }
 }
 
-/// What a network reads of a task: its images, prepared, or the features that its frozen body makes of them.
+/// What a network reads of a task: its images, prepared, or what its first stages, which do not learn, make of them.
 enum BatchSource: Sendable {
   case images(ImagePreparation)
-  case features(FeatureCache)
+  case kept(FeatureCache)
 
-  var isFeatures: Bool { if case .features = self { true } else { false } }
+  /// The stage that a batch enters.
+  var stage: Int {
+    switch self {
+    case .images: 0
+    case .kept(let cache): cache.stage
+    }
+  }
 
   func batch(of examples: ImageExamples, _ rows: [Int]) throws -> Tensor {
     switch self {
     case .images(let preparation): try preparation.batch(of: examples.set, at: rows.map { examples.indices[$0] })
-    case .features(let cache): cache.rows(rows)
+    case .kept(let cache): try cache.rows(rows)
     }
   }
 }
 
 extension [TaskBatches.Batch] {
-  /// 0 where a row's task has the class and −10⁹ where it has not, `[rows, classes]`.
+  /// 0 where a row may be placed in the class and −10⁹ where it may not, `[rows, classes]`.
   func mask(classes: Int) -> Tensor {
     var values: [Float] = []
     for batch in self {
-      for _ in batch.labels { values += (0..<classes).map { batch.classes.contains($0) ? 0 : -1e9 } }
+      for _ in batch.labels { values += (0..<classes).map { batch.choices.contains($0) ? 0 : -1e9 } }
     }
     return Tensor(values, shape: [values.count / classes, classes])
   }

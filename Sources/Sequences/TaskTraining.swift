@@ -13,17 +13,21 @@ struct TaskTraining {
   private var optimizer = AdamW(weightDecay: 0)
   private let settings: SequenceSettings
   private let batches: [TaskBatches]
-  private let penalty: FisherPenalty?
   private let random: RandomKey
+  /// Pulls towards what earlier tasks needed.
+  var penalty: FisherPenalty?
+  /// The weight with which two passes of a step are pulled together; nil for one pass.
+  var consistency: Double?
+  /// Whether an adapter routes by task, so that each task's images pass by themselves.
+  var routesByTask = false
+  /// What it took before it was left, in seconds.
+  private(set) var secondsBefore = 0.0
 
   /// A training of `network` on the images of `batches`, one batch of each every step.
   init(
-    _ network: any ImageNetwork, on batches: [TaskBatches], _ settings: SequenceSettings, penalty: FisherPenalty? = nil,
-    random: RandomKey
+    _ network: any ImageNetwork, on batches: [TaskBatches], _ settings: SequenceSettings, random: RandomKey
   ) {
-    (self.network, self.batches, self.settings, self.penalty, self.random) = (
-      network, batches, settings, penalty, random
-    )
+    (self.network, self.batches, self.settings, self.random) = (network, batches, settings, random)
   }
 
   /// Steps of an epoch: every image of the first task once.
@@ -46,7 +50,8 @@ struct TaskTraining {
       }
       total += Double(loss)
       let rate = settings.learningRate * schedule.factor(number)
-      var updated = optimizer.step(network.trainableParameters, gradients: found) { _ in rate }[...]
+      let factors = settings.roleRates
+      var updated = optimizer.step(network.trainableParameters, gradients: found) { rate * (factors[$0] ?? 1) }[...]
       network.forEachParameter { _, parameter in
         if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
       }
@@ -59,20 +64,37 @@ struct TaskTraining {
   private func gradients(_ parts: [TaskBatches.Batch], _ context: Context) -> (Float, [Tensor]) {
     func open(_ network: some ImageNetwork) -> (Float, [Tensor]) {
       valueAndGradients(of: network) { network in
-        let inputs = Tensor.concatenated(parts.map(\.input)), count = inputs.shape[0]
-        let features =
-          parts[0].isFeatures
-          ? inputs : network.output(of: 0..<network.stageNames.count, entering: inputs, context)
-        let logits = network.logits(features, context) + parts.mask(classes: network.head.base.outputs)
-        let loss = (1 / Float(count)) * crossEntropySum(logits, labels: parts.flatMap(\.labels))
+        let labels = parts.flatMap(\.labels), share = 1 / Float(labels.count)
+        let logits = logits(network, parts, context)
+        var loss = share * crossEntropySum(logits, labels: labels)
+        if let consistency {
+          var second = context
+          second.random = context.random?["second pass"]
+          let other = self.logits(network, parts, second)
+          let apart = divergenceSum(student: logits, teacher: other) + divergenceSum(student: other, teacher: logits)
+          loss = loss + (share * Float(0.5 * consistency)) * apart
+        }
         return penalty.map { loss + $0.value(network) } ?? loss
       }
     }
     return open(network)
   }
 
-  /// Writes all that going on needs, whole or not at all.
-  func save(to folder: String) throws {
+  /// The logits of all parts, one after another, where they may be placed.
+  private func logits(_ network: some ImageNetwork, _ parts: [TaskBatches.Batch], _ context: Context) -> Tensor {
+    let stages = parts[0].stage..<network.stageNames.count
+    let groups = routesByTask ? parts.map { [$0] } : [parts]
+    let logits = groups.map { group in
+      var own = context
+      own.task = group[0].task
+      let inputs = Tensor.concatenated(group.map(\.input))
+      return network.logits(network.output(of: stages, entering: inputs, own), own)
+    }
+    return Tensor.concatenated(logits) + parts.mask(classes: network.head.base.outputs)
+  }
+
+  /// Writes all that going on needs, whole or not at all; `seconds` is what it took so far.
+  func save(to folder: String, seconds: Double = 0) throws {
     try Folder.replace(folder) { temporary in
       try TaskState(of: network).write(to: temporary + "/state.safetensors")
       try Safetensors.write(
@@ -80,7 +102,9 @@ struct TaskTraining {
           TensorToWrite(name: $0.name, floats: $0.value.values, shape: $0.value.shape.dimensions)
         },
         to: temporary + "/optimizer.safetensors")
-      let numbers: [String: JSON] = ["epoch": .integer(epoch), "optimizer_steps": .integer(optimizer.steps)]
+      let numbers: [String: JSON] = [
+        "epoch": .integer(epoch), "optimizer_steps": .integer(optimizer.steps), "seconds": .number(seconds),
+      ]
       try AtomicFile.write(JSON.object(numbers).text(pretty: true) + "\n", to: temporary + "/epoch.json")
     }
   }
@@ -91,7 +115,8 @@ struct TaskTraining {
   mutating func restore(from folder: String) throws {
     let path = folder + "/epoch.json", numbers = try JSON.read(path)
     guard let epoch = numbers["epoch"]?.int, let steps = numbers["optimizer_steps"]?.int,
-      (0...settings.epochs).contains(epoch), steps == epoch * self.steps
+      let seconds = numbers["seconds"]?.double, seconds >= 0, (0...settings.epochs).contains(epoch),
+      steps == epoch * self.steps
     else { throw FileError(path, "is no state of this run", remedy: "remove the folder to learn the task anew") }
     try TaskState(folder + "/state.safetensors", like: TaskState(of: network)).install(into: &network)
     let file = try Safetensors(folder + "/optimizer.safetensors")
@@ -105,6 +130,6 @@ struct TaskTraining {
       memory[name] = Tensor(try entry.floats(), shape: shape)
     }
     optimizer.restore(memory, steps: steps)
-    self.epoch = epoch
+    (self.epoch, secondsBefore) = (epoch, seconds)
   }
 }

@@ -54,7 +54,7 @@ struct SequenceTests {
     let ending = try run()
     #expect(ending.code == 2)
     for part in [
-      "strategy 'clrr' is not known; expected some of head, clr", "'train.epoch' is no key of a sequence",
+      "strategy 'clrr' is not known; expected some of head, probe, clr", "'train.epoch' is no key of a sequence",
       "did you mean 'epochs'?", "'claser' is no key", "'model' is missing",
     ] { #expect(ending.errors.contains(part), "\(part)\n\(ending.errors)") }
     #expect(!Folder.exists(scratch.path + "/out"))

@@ -9,58 +9,21 @@ import Testing
 
 /// Sequences on the small ResNet of the fixtures, over images whose class is how they are striped.
 struct SequenceRunTests {
-  private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path
-  private let preparation = {
-    var preparation = ImagePreparation(height: 16, width: 16, channels: 3)
-    (preparation.mean, preparation.deviation) = ([0.5, 0.5, 0.5], [0.2, 0.2, 0.2])
-    return preparation
-  }()
+  private let images = StripedImages()
+  private var folder: String { images.folder }
+  private var preparation: ImagePreparation { images.preparation }
+  private var settings: SequenceSettings { images.settings }
 
-  private func network() throws -> any ImageNetwork {
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    return try ImageCheckpoint(tests.appendingPathComponent("Fixtures/models/resnet").path).network()
-  }
-
-  /// A set of four classes: rows, columns, squares and broad bands.
+  private func network() throws -> any ImageNetwork { try images.network() }
+  private func tasks() throws -> [ImageTask] { try images.tasks() }
   private func set(_ name: String, perClass: Int, seed: UInt64) throws -> ImageSet {
-    try Folder.create(folder)
-    let path = "\(folder)/\(name).h5", noise = RandomKey(seed: seed)
-    let labels = (0..<4 * perClass).map { $0 % 4 }
-    var random = noise.generator, next = 0
-    try ImageSet.write(
-      path, labels: labels, classNames: ["rows", "columns", "squares", "bands"], shape: [16, 16, 1],
-      origin: ImageSet.Origin()
-    ) {
-      defer { next += 1 }
-      return (0..<256).map { pixel in
-        let (row, column) = (pixel / 16, pixel % 16)
-        let isBright = [row % 2, column % 2, (row + column) % 2, row / 4 % 2][labels[next]] == 0
-        return UInt8(random.uniform() * 80 + (isBright ? 150 : 0))
-      }
-    }
-    return try ImageSet(path)
+    try images.set(name, perClass: perClass, seed: seed)
   }
-
-  private func tasks() throws -> [ImageTask] {
-    let train = try set("train", perClass: 16, seed: 1), test = try set("test", perClass: 8, seed: 2)
-    return [
-      try ImageTask(name: "north", train: train, test: test, classes: ["rows", "columns"]),
-      try ImageTask(name: "south", train: train, test: test, classes: ["squares", "bands"]),
-    ]
-  }
-
-  private var settings: SequenceSettings {
-    var settings = SequenceSettings()
-    (settings.epochs, settings.batchSize, settings.learningRate, settings.memory) = (4, 8, 1e-2, 8)
-    return settings
-  }
-
   private func run(_ strategy: SequenceStrategy, _ tasks: [ImageTask], in place: String) throws -> SequenceResult {
-    try SequenceRun(strategy, on: try network(), tasks, preparation, settings, folder: "\(folder)/\(place)").run { _ in
-    }
+    try images.run(SequenceMethod(strategy), tasks, in: place)
   }
 
-  @Test(arguments: [SequenceStrategy.head, .clr])
+  @Test(arguments: [SequenceStrategy.head, .probe, .clr])
   func `Tasks that share nothing come out the same in any order, and stay bit for bit what they were`(
     _ strategy: SequenceStrategy
   ) throws {
@@ -85,9 +48,11 @@ struct SequenceRunTests {
   @Test func `A finished run given again reads what it learned and learns nothing anew`() throws {
     let tasks = try tasks(), first = try run(.clr, tasks, in: "again")
     var lines: [String] = []
-    let again = try SequenceRun(.clr, on: try network(), tasks, preparation, settings, folder: "\(folder)/again")
-      .run { lines.append($0) }
-    #expect(again.matrix == first.matrix && again.predictions == first.predictions)
+    let again = try SequenceRun(
+      SequenceMethod(.clr), on: try network(), tasks, preparation, settings, folder: "\(folder)/again"
+    )
+    .run { lines.append($0) }
+    #expect(again.matrix == first.matrix && again.predictions == first.predictions && again.seconds == first.seconds)
     #expect(lines.allSatisfy { !$0.contains("epoch") })
   }
 
@@ -122,12 +87,15 @@ struct SequenceRunTests {
 
   @Test func `Kept features are what the body makes of the images, bit for bit`() throws {
     let tasks = try tasks(), network = try network()
-    let cache = try FeatureCache(network, of: tasks[0].train, preparation, at: folder + "/features.h5", batchSize: 5)
+    let cache = try FeatureCache(
+      network, before: network.stageNames.count, of: tasks[0].train, preparation, at: folder + "/features.h5",
+      batchSize: 5)
     let images = try preparation.batch(of: tasks[0].train.set, at: [4, 1].map { tasks[0].train.indices[$0] })
     let features = network.output(of: 0..<network.stageNames.count, entering: images, Context())
-    #expect(cache.rows([4, 1]) == features)
-    let again = try FeatureCache(network, of: tasks[0].train, preparation, at: folder + "/features.h5")
-    #expect(again.rows([4, 1]) == features)
+    #expect(try cache.rows([4, 1]) == features)
+    let again = try FeatureCache(
+      network, before: network.stageNames.count, of: tasks[0].train, preparation, at: folder + "/features.h5")
+    #expect(try again.rows([4, 1]) == features)
   }
 
   @Test func `Tasks that cannot be are refused`() throws {
@@ -144,7 +112,7 @@ struct SequenceRunTests {
     var wrong = settings
     wrong.variant = "half"
     #expect(throws: (any Error).self) {
-      _ = try SequenceRun(.clr, on: try network(), tasks, preparation, wrong, folder: folder + "/x")
+      _ = try SequenceRun(SequenceMethod(.clr), on: try network(), tasks, preparation, wrong, folder: folder + "/x")
     }
   }
 }

@@ -10,6 +10,15 @@ enum RecipeChecks {
     check.others()
     context = check.context
   }
+
+  /// The same of an adapter's section alone.
+  static func checkAdapter(_ recipe: Recipe, _ entries: Entries, _ context: inout ReadingContext) {
+    var check = Check(recipe: recipe, entries: entries, context: context)
+    check.required(in: "adapter")
+    check.exclusions()
+    check.meanings()
+    context = check.context
+  }
 }
 
 private struct Check {
@@ -30,8 +39,8 @@ private struct Check {
     return Place(line: 1, column: 1)
   }
 
-  mutating func required() {
-    for key in Schema.keys where key.isRequired && !has(key.path) {
+  mutating func required(in section: String? = nil) {
+    for key in Schema.keys where key.isRequired && !has(key.path) && section ?? key.section == key.section {
       if key.path == "model.path", recipe.model.initial != nil { continue }
       if key.path == "quantization.packing", has("quantization.bits") || has("quantization.scheme") { continue }
       var section = Schema.sectionsByPath[key.section]

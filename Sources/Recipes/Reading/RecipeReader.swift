@@ -45,6 +45,26 @@ enum RecipeReader {
     return recipe
   }
 
+  /// The adapter of a recipe of another kind, whose `adapter` section is `node`; whatever is wrong is in `context`.
+  static func adapter(_ node: RecipeNode, _ context: inout ReadingContext) -> Recipe.Adapter {
+    var entries = Entries()
+    entries.collect([.init(key: "adapter", place: node.place, value: node)], in: "", &context)
+    var recipe = Recipe()
+    for key in Schema.keys where key.section == "adapter" {
+      guard let entry = entries[key.path] else { continue }
+      context.key = key.path
+      if entry.node.isNull {
+        context.report("'\(key.path)' has no value", at: entry.place, hint: hint(forEmpty: key))
+      } else {
+        key.read(entry.node, &recipe, &context)
+      }
+    }
+    readOptions(entries, &recipe, &context)
+    if recipe.adapter.scale != nil, entries["adapter.alpha"] == nil { recipe.adapter.alpha = nil }
+    RecipeChecks.checkAdapter(recipe, entries, &context)
+    return recipe.adapter
+  }
+
   static func isEarlier(_ a: RecipeError.Problem, _ b: RecipeError.Problem) -> Bool {
     if (a.argument == nil) != (b.argument == nil) { return a.argument == nil }
     return (a.line, a.column) < (b.line, b.column)

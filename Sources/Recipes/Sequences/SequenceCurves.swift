@@ -14,7 +14,7 @@ struct SequenceCurves {
     // What learns all tasks at once has one value, after the last.
     let curves = results.map { result in
       (
-        name: result.strategy,
+        name: result.name,
         points: (0..<count).compactMap { task in result.matrix.averageAfter(task).map { (task, $0) } }
       )
     }

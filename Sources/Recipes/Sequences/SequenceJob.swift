@@ -18,8 +18,7 @@ public struct SequenceJob {
   /// - Throws: a ``FileError`` for what cannot be read or written, and what a `SequenceRun` throws.
   public func run(progress: (String) -> Void) throws -> SequenceReport {
     let network = try ImageCheckpoint(recipe.model).network(), tasks = try tasks()
-    try Folder.create(recipe.output)
-    try keepsItsOwn(tasks)
+    try Self.keep(try mark(tasks), in: recipe.output, "sequence.txt")
     let preparation = preparation(for: network)
     var body = network, size = 0
     body.forEachConvolution { size += $1.base.weight.rows * $1.base.weight.columns + ($1.base.bias?.value.count ?? 0) }
@@ -27,11 +26,14 @@ public struct SequenceJob {
       if name != network.headName { size += layer.base.weight.rows * layer.base.weight.columns }
     }
     body.forEachBatchNorm { size += 4 * $1.weight.value.count }
-    let results = try recipe.strategies.map { strategy in
+    // Every way of learning is made before the first learns: what cannot be is told at once.
+    let runs = try recipe.methods.map { method in
       try SequenceRun(
-        strategy, on: network, tasks, preparation, recipe.settings, folder: recipe.output + "/" + strategy.rawValue
-      ).run(progress: progress)
+        method, on: network, tasks, preparation, recipe.settings, folder: recipe.output + "/" + method.name,
+        features: recipe.output + "/features")
     }
+    for run in runs { try Self.keep(run.method.mark, in: recipe.output + "/" + run.method.name, "strategy.txt") }
+    let results = try runs.map { try $0.run(progress: progress) }
     let report = SequenceReport(tasks: tasks, results: results, bodySize: size)
     try report.write(to: recipe.output)
     return report
@@ -61,18 +63,30 @@ public struct SequenceJob {
     }
   }
 
-  /// Refuses a folder that holds another sequence: what is found finished there would be taken for this one's.
-  private func keepsItsOwn(_ tasks: [ImageTask]) throws {
-    let parts = tasks.map {
-      "\($0.name) \($0.classNames) \($0.train.set.path) \($0.train.indices.count) \($0.test.set.path) \($0.test.indices.count)"
+  /// A digest that changes whenever the network, the images, or what is asked of them does.
+  private func mark(_ tasks: [ImageTask]) throws -> String {
+    let files = Folder.names(in: recipe.model).filter { $0.hasSuffix(".json") || $0.hasSuffix(".safetensors") }
+    var parts = try files.sorted().map { "\($0) \(try Fingerprint.file(recipe.model + "/" + $0))" }
+    var digests: [String: String] = [:]
+    for path in Set(tasks.flatMap { [$0.train.set.path, $0.test.set.path] }) {
+      digests[path] = try Fingerprint.file(path)
     }
-    let mark = Fingerprint.text("\(recipe.model) \(recipe.imageSize ?? 0) \(recipe.settings) \(parts)")
-    let path = recipe.output + "/sequence.txt"
+    for task in tasks {
+      parts.append("\(task.name) \(task.classNames)")
+      for part in [task.train, task.test] { parts.append("\(digests[part.set.path] ?? "") \(part.indices)") }
+    }
+    return Fingerprint.text("\(recipe.imageSize ?? 0) \(recipe.settings.mark) \(parts)")
+  }
+
+  /// Refuses a folder that holds something else: what is found finished there would be taken for this one's.
+  private static func keep(_ mark: String, in folder: String, _ name: String) throws {
+    let path = folder + "/" + name
     if Folder.exists(path), try TextFile.read(path) != mark {
       throw FileError(
-        recipe.output, "holds another sequence, or one of other settings",
+        folder, "holds another sequence, or one of other settings",
         remedy: "choose another output_dir, or remove it")
     }
+    try Folder.create(folder)
     try AtomicFile.write(mark, to: path)
   }
 

@@ -58,7 +58,7 @@ public struct SequenceReport: Sendable {
       func mean(_ values: [Int]) -> Int { values.isEmpty ? 0 : values.reduce(0, +) / values.count }
       let kept = result.outputsUnchanged.map { $0 ? "unchanged, bit for bit" : "CHANGED" } ?? "shared"
       return [
-        result.strategy, share(matrix.averageAccuracy), share(matrix.averageIncrementalAccuracy),
+        result.name, share(matrix.averageAccuracy), share(matrix.averageIncrementalAccuracy),
         share(matrix.backwardTransfer), share(matrix.forwardTransfer), share(matrix.forgettingFromBest),
         share(matrix.forgettingSinceLearned), grouped(mean(result.added)),
         percent(Double(mean(result.addedToBody)) / Double(max(1, bodySize))),
@@ -81,7 +81,8 @@ public struct SequenceReport: Sendable {
   var definitions: String {
     let what =
       measure == .accuracy
-      ? "R(i,j) is the accuracy on task j after task i of T, each test example among its own task's classes."
+      ? (["R(i,j) is the accuracy on task j after task i of T."] + Set(results.map(\.scenario.definition)).sorted())
+        .joined(separator: "\n")
       : """
       R(i,j) is the loss on task j after task i of T, nats a token of the answers held out: less is better. Every difference
       below is turned, so that transfer is positive where it helps and forgetting where something was lost.
@@ -92,7 +93,8 @@ public struct SequenceReport: Sendable {
       BWT: mean of R(T,j) − R(j,j), j < T (Lopez-Paz 2017). FWT: mean of R(j−1,j) − b(j), b of the untrained network.
       forgotten since best: mean of the best R(i,j), i < T, less R(T,j) (Chaudhry 2018); since learned: of R(j,j) − R(T,j).
       numbers a task: all that is kept for it, running moments and output layer included; of the body: without the output
-      layer, as a share of the frozen network's numbers. Where tasks share what learns it is kept once.
+      layer, as a share of the frozen network's numbers. Where tasks share what learns it is kept once. seconds a task:
+      learning it, with the features of a body that does not learn, which are made once for all strategies.
       """
   }
 
@@ -112,7 +114,7 @@ public struct SequenceReport: Sendable {
     func value(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
     let matrix = result.matrix
     return .object([
-      "strategy": .string(result.strategy),
+      "name": .string(result.name), "strategy": .string(result.strategy), "scenario": .string(result.scenario.rawValue),
       "\(measure)": .array(matrix.values.map { .array($0.map(value)) }),
       "baseline": .array(matrix.baseline.map(value)),
       "average_\(measure)": value(matrix.averageAccuracy),
@@ -136,17 +138,18 @@ public struct SequenceReport: Sendable {
       for (learned, row) in result.matrix.values.enumerated() {
         for (tested, value) in row.enumerated() {
           guard let value else { continue }
-          values += "\(result.strategy),\(tasks[learned].name),\(tasks[tested].name),\(value)\n"
+          values += "\(result.name),\(tasks[learned].name),\(tasks[tested].name),\(value)\n"
         }
       }
-      for (task, chosen) in zip(tasks, result.predictions) {
+      for (index, (task, chosen)) in zip(tasks, result.predictions).enumerated() {
+        let first = result.firstClasses.indices.contains(index) ? result.firstClasses[index] : 0
         for (number, predicted) in chosen.enumerated() {
           predictions +=
-            "\(result.strategy),\(task.name),\(task.examples[number]),\(task.labels[number]),\(predicted)\n"
+            "\(result.name),\(task.name),\(task.examples[number]),\(Int(task.labels[number]) + first),\(predicted)\n"
         }
       }
     }
-    for (result, map) in zip(results, heatMaps) { try AtomicFile.write(map, to: folder + "/\(result.strategy).svg") }
+    for (result, map) in zip(results, heatMaps) { try AtomicFile.write(map, to: folder + "/\(result.name).svg") }
     try AtomicFile.write(SequenceCurves(results: results).svg, to: folder + "/curves.svg")
     try AtomicFile.write(values, to: folder + (measure == .accuracy ? "/accuracies.csv" : "/losses.csv"))
     if results.contains(where: { !$0.predictions.isEmpty }) {
@@ -158,6 +161,6 @@ public struct SequenceReport: Sendable {
   /// A picture of each strategy's matrix, in colours that can be compared.
   var heatMaps: [String] {
     let scale = HeatMap.scale(of: results.map(\.matrix))
-    return results.map { HeatMap($0.matrix, title: $0.strategy, scale: scale).svg }
+    return results.map { HeatMap($0.matrix, title: $0.name, scale: scale).svg }
   }
 }

@@ -1,0 +1,169 @@
+import Adapters
+import Autodiff
+import Files
+import Images
+import Networks
+
+// How a task is learned, and what it is learned from.
+extension SequenceRun {
+  /// The network with everything in place that the strategy trains, and an output layer for `classes`.
+  ///
+  /// - Throws: a `GraftError` for an adapter that does not fit the network.
+  func learner(classes: [String], key: RandomKey, tasks: [String] = []) throws -> any ImageNetwork {
+    var learner = network
+    learner.forEachParameter { $1.isTrainable = false }
+    learner.setHead(labels: classes, random: key["classifier"])
+    if var plan = method.plan {
+      plan.settings.tasks = tasks
+      // Adapters of all tasks begin with the same numbers, so that what is between two of them has a meaning.
+      try learner.graft(plan, random: random["adapter"])
+    }
+    var head = learner.head
+    head.base.bias?.isTrainable = true
+    var headSetup = Setup(site: learner.headName, random: key["adapter"])
+    headSetup.isHead = true
+    head.adapter = Full(on: &head.base, Full.Nothing(), headSetup)
+    learner.head = head
+    guard method.plan == nil, strategy.reprograms, let variant = CLR.Variant(rawValue: settings.variant) else {
+      return learner
+    }
+    learner.forEachConvolution { name, convolution in
+      convolution.adapter = CLR(on: &convolution.base, variant, Setup(site: name, random: key["adapter"]))
+    }
+    learner.forEachBatchNorm { _, norm in
+      norm.learnsMoments = true
+      (norm.weight.isTrainable, norm.bias.isTrainable) = (true, true)
+    }
+    return learner
+  }
+
+  /// What a task that shares nothing begins with.
+  func learner(of number: Int) throws -> any ImageNetwork {
+    try learner(classes: tasks[number].classNames, key: random[tasks[number].name])
+  }
+
+  /// What serves a task that shares nothing, as it lies on disk.
+  func served(_ number: Int) throws -> any ImageNetwork {
+    var served = try learner(of: number).settled
+    try TaskState(stateFile(tasks[number].name, number), like: TaskState(of: served)).install(into: &served)
+    return served
+  }
+
+  /// Learns a task by itself; gives what serves it and the seconds it took.
+  func learnedAlone(
+    _ number: Int, _ progress: (String) -> Void, prepare: (inout TaskTraining) throws -> Void = { _ in }
+  ) throws -> (network: any ImageNetwork, seconds: Double) {
+    let task = tasks[number]
+    var learned = try learner(of: number)
+    let seconds = try timed(place(task.name, number)) {
+      if strategy == .probe {
+        learned = try probed(number, learned, progress)
+        return
+      }
+      let source = try source(of: task.train, task, "train", before: learned.firstLearningStage)
+      let batches = TaskBatches(
+        task.train, classes: 0..<task.classNames.count, from: source, random: random[task.name]["data"])
+      learned = try learn(learned, [batches], task.name, number, settling: true, progress, prepare: prepare)
+    }
+    return (learned, seconds)
+  }
+
+  /// Trains to the end, or takes what was trained before; `settling` merges what was trained in modules.
+  func learn(
+    _ network: any ImageNetwork, _ batches: [TaskBatches], _ name: String, _ number: Int, settling: Bool = false,
+    _ progress: (String) -> Void, prepare: (inout TaskTraining) throws -> Void = { _ in }
+  ) throws -> any ImageNetwork {
+    let place = place(name, number), finished = stateFile(name, number), half = place + "/unfinished"
+    try Folder.create(place)
+    if Folder.exists(finished) {
+      var network = settling ? network.settled : network
+      try TaskState(finished, like: TaskState(of: network)).install(into: &network)
+      return network
+    }
+    let clock = ContinuousClock.now
+    var training = TaskTraining(network, on: batches, settings, random: random[name])
+    training.routesByTask = method.routesByTask
+    training.consistency = try method.plan.flatMap { try Catalogue.consistency(of: $0.method, $0.settings) }
+    try prepare(&training)
+    if Folder.exists(half) { try training.restore(from: half) }
+    while training.epoch < settings.epochs {
+      let loss = try training.run()
+      progress("\(method.name): \(name), epoch \(training.epoch)/\(settings.epochs), loss \(rounded(loss))")
+      if training.epoch < settings.epochs {
+        try training.save(to: half, seconds: training.secondsBefore + seconds(since: clock))
+      }
+    }
+    let learned = settling ? training.network.settled : training.network
+    try TaskState(of: learned).write(to: finished)
+    return learned
+  }
+
+  /// The seconds that `body` took, and those before it was interrupted; once it has ended, what it took then.
+  func timed(_ place: String, _ body: () throws -> Void) throws -> Double {
+    let path = place + "/seconds.json", half = place + "/unfinished"
+    func read(_ path: String) throws -> Double {
+      guard let seconds = try JSON.read(path)["seconds"]?.double, seconds >= 0 else {
+        throw FileError(path, "holds no seconds", remedy: "remove the folder to learn the task anew")
+      }
+      return seconds
+    }
+    if Folder.exists(path) {
+      try body()
+      return try read(path)
+    }
+    let before = Folder.exists(half + "/epoch.json") ? try read(half + "/epoch.json") : 0
+    let clock = ContinuousClock.now
+    try body()
+    let total = before + seconds(since: clock)
+    try AtomicFile.write(JSON.object(["seconds": .number(total)]).text(pretty: true) + "\n", to: path)
+    Folder.remove(half)
+    return total
+  }
+
+  func place(_ name: String, _ number: Int) -> String { "\(folder)/\(number + 1)-\(name)" }
+  func stateFile(_ name: String, _ number: Int) -> String { place(name, number) + "/state.safetensors" }
+
+  /// What a body whose first `stage` stages do not learn reads of `examples`.
+  func source(of examples: ImageExamples, _ task: ImageTask, _ part: String, before stage: Int) throws -> BatchSource {
+    guard stage > 0 else { return .images(preparation) }
+    try Folder.create(features)
+    return .kept(
+      try FeatureCache(
+        network, before: stage, of: examples, preparation, at: "\(features)/\(task.name)-\(part)-\(stage).h5"))
+  }
+
+  /// The logits of a task's test images among `choices`, `[images, choices]`.
+  func logits(_ network: any ImageNetwork, _ number: Int, _ choices: Range<Int>) throws -> Tensor {
+    let context = Context(task: strategy.isIsolated ? 0 : number)
+    let features = try bodyFeatures(network, tasks[number].test, tasks[number], "test", context)
+    return network.logits(features, context).transposed.gathered(choices.map(Int32.init)).transposed
+  }
+
+  /// What a body makes of some examples of a task, of all unless `rows` are named, `[images, featureWidth]`.
+  func bodyFeatures(
+    _ network: any ImageNetwork, _ examples: ImageExamples, _ task: ImageTask, _ part: String, rows: [Int]? = nil,
+    _ context: Context = Context(task: 0)
+  ) throws -> Tensor {
+    let source = try source(of: examples, task, part, before: network.firstLearningStage)
+    let rows = rows ?? Array(examples.indices.indices)
+    return Tensor.concatenated(
+      try stride(from: 0, to: rows.count, by: 64).map { start in
+        let input = try source.batch(of: examples, Array(rows[start..<min(rows.count, start + 64)]))
+        return network.output(of: source.stage..<network.stageNames.count, entering: input, context).detached
+      })
+  }
+
+  /// The share of a task's test images placed in their class; the column of the task's first class is `first`.
+  func accuracy(_ logits: Tensor, _ task: ImageTask, first: Int = 0) -> Double {
+    let right = zip(logits.rowArgmax, task.test.labels).count { $0 == Int($1) + first }
+    return Double(right) / Double(max(1, task.test.labels.count))
+  }
+
+  func seconds(since start: ContinuousClock.Instant) -> Double {
+    let passed = ContinuousClock.now - start
+    return Double(passed.components.seconds) + Double(passed.components.attoseconds) * 1e-18
+  }
+
+  func percent(_ value: Double) -> String { "\((value * 1000).rounded() / 10) %" }
+  func rounded(_ value: Double) -> String { "\((value * 10_000).rounded() / 10_000)" }
+}

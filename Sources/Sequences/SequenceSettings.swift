@@ -1,0 +1,33 @@
+import Networks
+
+/// The numbers by which a sequence is learned.
+public struct SequenceSettings: Sendable, Equatable {
+  /// What is asked of the learner.
+  public var scenario = Scenario.task
+  /// Passes over a task's images, and images a step.
+  public var epochs = 5, batchSize = 32
+  /// The first learning rate; it falls along half a cosine.
+  public var learningRate = 1e-3
+  /// By what the learning rate of a role is multiplied; a router's logits move too little at the rate of its skills.
+  public var roleRates: [Role: Double] = [.router: 100]
+  /// Which convolutions get filters: see ``CLR/Variant``.
+  public var variant = "reduced"
+  /// λ of ``SequenceStrategy/ewc``.
+  public var fisherWeight = 100.0
+  /// Images of each task that ``SequenceStrategy/ewc`` measures and ``SequenceStrategy/replay`` keeps.
+  public var memory = 200
+  /// C of ``SequenceStrategy/probe``: the larger, the weaker its pull to zero.
+  public var probeStrength = 1.0
+  /// Everything that is drawn derives from it and from the tasks' names.
+  public var seed: UInt64 = 42
+
+  /// The defaults.
+  public init() {}
+
+  /// A text that changes whenever something else would be learned.
+  public var mark: String {
+    let rates = roleRates.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.key.rawValue)=\($0.value)" }
+    return "\(scenario.rawValue) \(epochs) \(batchSize) \(learningRate) \(rates) \(variant) \(fisherWeight) \(memory) "
+      + "\(probeStrength) \(seed)"
+  }
+}

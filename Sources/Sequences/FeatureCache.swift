@@ -6,8 +6,10 @@ import Networks
 /// What the first stages of a network, which do not learn, make of every image of a task: computed once and kept in an
 /// HDF5 file.
 ///
-/// Stages that do not learn give the same numbers in every epoch, bit for bit, so that reading these replaces running
-/// them. Where only the output layer learns, an epoch then costs what that layer costs.
+/// Stages that do not learn give the same numbers in every epoch, so that reading these replaces running them. Where only
+/// the output layer learns, an epoch then costs what that layer costs. The numbers are those of running the stages on
+/// batches of 64 in the order of the task, bit for bit. Convolutions give the same bits in any batch; so do linear layers,
+/// but for matrices so small that OpenBLAS multiplies them by another kernel when there are fewer rows.
 ///
 /// Up to ``mostHeld`` numbers are held in memory while they are in use; of more, rows are read from the file as they are
 /// asked for.

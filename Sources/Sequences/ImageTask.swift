@@ -9,6 +9,18 @@ public struct ImageExamples: Sendable {
   public let indices: [Int]
   /// The class of each, counted from 0 within its task.
   public let labels: [Int32]
+
+  /// Up to `limit` images of a set, evenly spread over it, with the labels that it has.
+  public init(spreadOver set: ImageSet, limit: Int) {
+    let count = min(limit, set.count)
+    self.set = set
+    indices = (0..<count).map { $0 * set.count / max(1, count) }
+    labels = indices.map { Int32(set.labels[$0]) }
+  }
+
+  init(set: ImageSet, indices: [Int], labels: [Int32]) {
+    (self.set, self.indices, self.labels) = (set, indices, labels)
+  }
 }
 
 /// A task of a sequence: telling some classes of images apart.

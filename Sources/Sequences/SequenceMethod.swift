@@ -59,7 +59,6 @@ public struct SequenceMethod: Sendable, Equatable {
       throw refusal("has to be told the task, which scenario '\(scenario.rawValue)' does not; use mos or ear")
     default: break
     }
-    if strategy.infersTask { throw refusal("cannot be learned yet") }
     if strategy == .mos, let plan, try Catalogue.consistency(of: plan.method, plan.settings) != nil {
       throw refusal("merges adapters of whole matrices; '\(plan.method)' is trained in modules: set splits: 1")
     }

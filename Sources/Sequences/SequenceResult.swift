@@ -25,6 +25,11 @@ public struct SequenceResult: Sendable {
   /// The number of each task's first class among those that predictions name.
   public var firstClasses: [Int] = []
 
+  /// How often the task of an image was found, by strategies that are not told it.
+  public var inference: TaskInference?
+  /// What ``SequenceStrategy/ear``'s gate let pass.
+  public var gate: GateResult?
+
   /// A result of nothing yet, called as its strategy unless it has a name.
   public init(
     strategy: String, tasks: [String], name: String? = nil, measure: AccuracyMatrix.Measure = .accuracy

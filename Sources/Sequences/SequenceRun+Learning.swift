@@ -49,9 +49,10 @@ extension SequenceRun {
     return served
   }
 
-  /// Learns a task by itself; gives what serves it and the seconds it took.
+  /// Learns a task by itself, and does what belongs to it then; gives what serves it and the seconds all took.
   func learnedAlone(
-    _ number: Int, _ progress: (String) -> Void, prepare: (inout TaskTraining) throws -> Void = { _ in }
+    _ number: Int, _ progress: (String) -> Void, prepare: (inout TaskTraining) throws -> Void = { _ in },
+    then: (any ImageNetwork) throws -> Void = { _ in }
   ) throws -> (network: any ImageNetwork, seconds: Double) {
     let task = tasks[number]
     var learned = try learner(of: number)
@@ -64,6 +65,7 @@ extension SequenceRun {
       let batches = TaskBatches(
         task.train, classes: 0..<task.classNames.count, from: source, random: random[task.name]["data"])
       learned = try learn(learned, [batches], task.name, number, settling: true, progress, prepare: prepare)
+      try then(learned)
     }
     return (learned, seconds)
   }
@@ -125,7 +127,7 @@ extension SequenceRun {
 
   /// What a body whose first `stage` stages do not learn reads of `examples`.
   func source(of examples: ImageExamples, _ task: ImageTask, _ part: String, before stage: Int) throws -> BatchSource {
-    guard stage > 0 else { return .images(preparation) }
+    guard stage > 0, settings.keepsFeatures else { return .images(preparation) }
     try Folder.create(features)
     return .kept(
       try FeatureCache(

@@ -20,6 +20,8 @@ public struct SequenceRun {
   let layout: ClassLayout
   let folder: String, features: String
   let random: RandomKey
+  /// Images that no task was cut from, by name: what ``SequenceStrategy/ear``'s gate should stop.
+  public var heldOut: [(name: String, examples: ImageExamples)] = []
 
   var strategy: SequenceStrategy { method.strategy }
 
@@ -52,6 +54,7 @@ public struct SequenceRun {
     random = RandomKey(seed: settings.seed)[method.strategy.drawName]
     // What does not fit is told before anything is learned.
     _ = try learner(classes: tasks[0].classNames, key: random)
+    if strategy == .ear { _ = try describer() }
   }
 
   /// Learns all tasks and measures each on the way.
@@ -63,6 +66,8 @@ public struct SequenceRun {
     switch (settings.scenario, strategy) {
     case (.task, _) where strategy.isIsolated: result = try isolated(progress)
     case (_, .probe): result = try probedTogether(progress)
+    case (_, .mos): result = try surgery(progress)
+    case (_, .ear): result = try routed(progress)
     default: result = try together(progress)
     }
     result.scenario = settings.scenario

@@ -18,6 +18,10 @@ public struct SequenceSettings: Sendable, Equatable {
   public var memory = 200
   /// C of ``SequenceStrategy/probe``: the larger, the weaker its pull to zero.
   public var probeStrength = 1.0
+  /// Of ``SequenceStrategy/mos``, and of ``SequenceStrategy/ear``.
+  public var mos = MOSSettings(), ear = EARSettings()
+  /// Whether what stages that never learn make of images is kept and read back, or made anew each time.
+  public var keepsFeatures = true
   /// Everything that is drawn derives from it and from the tasks' names.
   public var seed: UInt64 = 42
 
@@ -28,6 +32,6 @@ public struct SequenceSettings: Sendable, Equatable {
   public var mark: String {
     let rates = roleRates.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.key.rawValue)=\($0.value)" }
     return "\(scenario.rawValue) \(epochs) \(batchSize) \(learningRate) \(rates) \(variant) \(fisherWeight) \(memory) "
-      + "\(probeStrength) \(seed)"
+      + "\(probeStrength) \(seed) \(keepsFeatures) \(mos.mark) \(ear.mark)"
   }
 }

@@ -18,6 +18,10 @@ struct TaskTraining {
   var penalty: FisherPenalty?
   /// The weight with which two passes of a step are pulled together; nil for one pass.
   var consistency: Double?
+  /// How far each step moves what learns towards the given numbers, by name: MOS's repair of parameters.
+  var merging: (share: Double, mean: [String: Tensor])?
+  /// The weight and temperature of a term that keeps features apart from each other and from these, rows of length 1.
+  var apartness: (weight: Float, temperature: Float, means: Tensor)?
   /// Whether an adapter routes by task, so that each task's images pass by themselves.
   var routesByTask = false
   /// What it took before it was left, in seconds.
@@ -52,9 +56,11 @@ struct TaskTraining {
       let rate = settings.learningRate * schedule.factor(number)
       let factors = settings.roleRates
       var updated = optimizer.step(network.trainableParameters, gradients: found) { rate * (factors[$0] ?? 1) }[...]
-      network.forEachParameter { _, parameter in
-        if parameter.isTrainable, let value = updated.popFirst() { parameter.value = value }
+      var student = network
+      student.forEachParameter { name, parameter in
+        if parameter.isTrainable, let value = updated.popFirst() { parameter.value = merged(value, name) }
       }
+      network = student
       network.learnMoments(from: recorder)
     }
     epoch += 1
@@ -65,32 +71,52 @@ struct TaskTraining {
     func open(_ network: some ImageNetwork) -> (Float, [Tensor]) {
       valueAndGradients(of: network) { network in
         let labels = parts.flatMap(\.labels), share = 1 / Float(labels.count)
-        let logits = logits(network, parts, context)
+        let (features, logits) = outputs(network, parts, context)
         var loss = share * crossEntropySum(logits, labels: labels)
         if let consistency {
           var second = context
           second.random = context.random?["second pass"]
-          let other = self.logits(network, parts, second)
+          let other = outputs(network, parts, second).logits
           let apart = divergenceSum(student: logits, teacher: other) + divergenceSum(student: other, teacher: logits)
           loss = loss + (share * Float(0.5 * consistency)) * apart
         }
+        if let apartness { loss = loss + Self.apartness(apartness, features) }
         return penalty.map { loss + $0.value(network) } ?? loss
       }
     }
     return open(network)
   }
 
-  /// The logits of all parts, one after another, where they may be placed.
-  private func logits(_ network: some ImageNetwork, _ parts: [TaskBatches.Batch], _ context: Context) -> Tensor {
+  /// The features of all parts, one after another, and their logits where they may be placed.
+  private func outputs(
+    _ network: some ImageNetwork, _ parts: [TaskBatches.Batch], _ context: Context
+  ) -> (features: Tensor, logits: Tensor) {
     let stages = parts[0].stage..<network.stageNames.count
     let groups = routesByTask ? parts.map { [$0] } : [parts]
-    let logits = groups.map { group in
+    var features: [Tensor] = [], logits: [Tensor] = []
+    for group in groups {
       var own = context
       own.task = group[0].task
-      let inputs = Tensor.concatenated(group.map(\.input))
-      return network.logits(network.output(of: stages, entering: inputs, own), own)
+      features.append(network.output(of: stages, entering: Tensor.concatenated(group.map(\.input)), own))
+      logits.append(network.logits(features[features.count - 1], own))
     }
-    return Tensor.concatenated(logits) + parts.mask(classes: network.head.base.outputs)
+    return (
+      Tensor.concatenated(features), Tensor.concatenated(logits) + parts.mask(classes: network.head.base.outputs)
+    )
+  }
+
+  /// The cross-entropy of the similarities of means and features among each other against each one's own, times the weight.
+  private static func apartness(
+    _ term: (weight: Float, temperature: Float, means: Tensor), _ features: Tensor
+  ) -> Tensor {
+    let all = Tensor.concatenated([term.means, features.withRowsOfLengthOne]), count = all.shape[0]
+    let similarities = (1 / term.temperature) * matmul(all, all, transposingB: true)
+    return (term.weight / Float(count)) * crossEntropySum(similarities, labels: (0..<count).map(Int32.init))
+  }
+
+  private func merged(_ value: Tensor, _ name: String) -> Tensor {
+    guard let merging, let mean = merging.mean[name] else { return value }
+    return Float(1 - merging.share) * value + Float(merging.share) * mean
   }
 
   /// Writes all that going on needs, whole or not at all; `seconds` is what it took so far.

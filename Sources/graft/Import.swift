@@ -16,8 +16,8 @@ struct Import: ParsableCommand {
       transformers' models of these kinds, without what else the file holds.
 
       --network says that the file holds a network of images under a package's own names: 'efficientnet-lite',
-      'mobilenet_v2' or 'cifar-cnn'. OUTPUT is then a folder that Graft reads as a network; --trunk keeps the first so many
-      convolutions of a cifar-cnn.
+      'mobilenet_v2', 'cifar-cnn' or 'dinov2' (of ONNX). OUTPUT is then a folder that Graft reads as a network; --trunk keeps
+      the first so many convolutions of a cifar-cnn.
 
       EXAMPLES
         graft import cifar-cnn networks/trunk --network cifar-cnn --trunk 4
@@ -27,7 +27,7 @@ struct Import: ParsableCommand {
 
   @Argument(help: "The file, or a name that 'graft ls' lists.") var file: String
   @Argument(help: "The .safetensors file to write, or the folder.") var output: String
-  @Option(help: "efficientnet-lite, mobilenet_v2 or cifar-cnn.") var network: String?
+  @Option(help: "efficientnet-lite, mobilenet_v2, cifar-cnn or dinov2.") var network: String?
   @Option(help: "Convolutions of a cifar-cnn to keep.") var trunk: Int?
   @Option(help: "stored, modules, dinov2 or bert.") var names = "stored"
   @Flag(help: "Replace a file that is there already.") var overwrite = false
@@ -50,7 +50,7 @@ struct Import: ParsableCommand {
 
   private func importNetwork(_ name: String) throws {
     guard let kind = PublishedNetwork.Kind(rawValue: name) else {
-      throw UsageError(description: "--network \(name): expected efficientnet-lite, mobilenet_v2 or cifar-cnn")
+      throw UsageError(description: "--network \(name): expected efficientnet-lite, mobilenet_v2, cifar-cnn or dinov2")
     }
     guard trunk == nil || kind == .plainCNN else {
       throw UsageError(description: "--trunk belongs to --network cifar-cnn")

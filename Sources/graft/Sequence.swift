@@ -8,12 +8,18 @@ struct Sequence: ParsableCommand {
       "Learn tasks one after another on a frozen network, in several ways, and compare what is forgotten.",
     discussion: """
       Of images:
-        head        an output layer a task
+        head        an output layer a task; nothing else learns
+        probe       the same solved to the end as a logistic regression: what the frozen features have to give
         clr         channel-wise filters, batch norms and an output layer a task: forgets nothing, proven bit for bit
-        shared      one set of filters and norms for all tasks, each learned after the other
+        adapter     an adapter of any family and an output layer a task: the same
+        shared      one set of filters and norms, or one adapter, for all tasks, each learned after the other
         ewc         the same, held to what earlier tasks needed
         replay      the same, with images of earlier tasks in every batch
+        mhr         the same with an inventory of skills that each task mixes in its own way
         joint       the same on all tasks at once: what there is to reach
+        mos         an adapter a task, merged while it learns and found again by its classes
+        ear         an adapter a task where its images are new, found again by what the frozen network sees
+      In scenarios class and domain the task is not told: clr, adapter and mhr have no place there, mos and ear no other.
       Of texts, where the recipe has the sections of a run:
         adapter     an adapter a task: forgets nothing, proven bit for bit
         sequential  one adapter for all tasks, each learned after the other

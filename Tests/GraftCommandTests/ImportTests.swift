@@ -35,6 +35,17 @@ struct ImportTests {
     }
   }
 
+  @Test func `An exported DINOv2 becomes a folder that is a network of images`() throws {
+    let ending = try run("import", fixture("dinov2.onnx"), "out", "--network", "dinov2")
+    #expect(ending.code == 0, "\(ending.errors)")
+    let configuration = try JSON.read(scratch.path + "/out/config.json")
+    #expect(configuration["model_type"]?.string == "dinov2" && configuration["num_hidden_layers"]?.int ?? 0 > 0)
+    let cut = try run("import", fixture("dinov2.onnx"), "cut", "--network", "dinov2", "--trunk", "2")
+    #expect(cut.code == 2 && cut.errors.contains("--trunk belongs to --network cifar-cnn"))
+    let other = try run("import", fixture("torch.pth"), "none", "--network", "dinov2")
+    #expect(other.code == 3 && other.errors.contains("is no ONNX model of a whole DINOv2"), "\(other.errors)")
+  }
+
   @Test func `Foreign files show names, types and shapes`() throws {
     for (name, first, line) in [
       ("torch.pth", "16 tensors, PyTorch, zip archive", "  transposed  F32  [4, 2, 3]  norm "),

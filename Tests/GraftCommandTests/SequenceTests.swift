@@ -49,6 +49,33 @@ struct SequenceTests {
     #expect(try outcome(again.output) == outcome(ending.output))
   }
 
+  @Test func `Strategies that find the task tell how often, and what seemed strange`() throws {
+    let adapter = "{type: lora, rank: 2, target_modules: [convolution]}"
+    try recipe([
+      "scenario": "class", "strategies": "[head, probe, mos, ear]", "adapter": adapter,
+      "mos": "{alignment_epochs: 2, covariance: diagonal}",
+      "ear": "{held_out: [\(data)/fashion/test.h5], held_out_limit: 40}",
+    ])
+    let ending = try run()
+    try #require(ending.code == 0, "\(ending.errors)")
+    let results = try #require(try JSON(parsing: ending.output)["results"]?.array)
+    #expect(results.map { $0["scenario"]?.string } == ["class", "class", "class", "class"])
+    #expect(results[2]["inference"]?["found_refined"]?.double != nil && results[0]["inference"] == .null)
+    let gate = try #require(results[3]["gate"])
+    // Clothes are nothing like animals.
+    #expect((gate["held_out"]?.array?.first?["auroc"]?.double ?? 0) > 0.9, "\(gate)")
+    #expect(results[3]["outputs_unchanged"] == .bool(true))
+    let again = try Command(["sequence", "sequence.yaml"], in: scratch.path).end(within: 120)
+    for part in ["scenario class: the task is not told", "AUROC", "task found at first sight", "a task: animals-1"] {
+      #expect(again.output.contains(part), "\(again.output)")
+    }
+    let predictions = try String(contentsOfFile: scratch.path + "/out/predictions.csv", encoding: .utf8)
+    #expect(predictions.contains("head,animals-2,") && predictions.contains(",9,"))
+    // Finished, it tells the seconds that were measured.
+    let first = results.map { $0["seconds"] }, second = try JSON(parsing: try run().output)["results"]?.array
+    #expect(second?.map { $0["seconds"] } == first)
+  }
+
   @Test func `What a recipe of a sequence gets wrong is told with its place, all at once`() throws {
     try recipe(["strategies": "[head, clrr]", "train": "{epoch: 2}", "model": ""], more: "claser: 3\n")
     let ending = try run()
@@ -74,9 +101,41 @@ struct SequenceTests {
       ["tasks": "[{name: a, train: \(data)/animals/train.h5, test: \(data)/fashion/test.h5}]"], 3, "has others")
     try refused(["tasks": "[{name: a, train: nothing.h5, test: nothing.h5}]"], 3, "is not there")
     try refused(["model": "\(data)/embedded"], 3, "holds no config.json")
+    try refused(["image_size": "40"], 2, "reads images of 32 × 32 alone")
+    try refused(
+      [
+        "scenario": "domain", "strategies": "[head]", "tasks": "[{name: a, \(images), parts: 2}, {name: b, \(images)}]",
+      ], 2,
+      "in scenario 'domain' class k of every task is the same")
+    try refused(["scenario": "class"], 2, "strategy 'clr' has to be told the task")
+    try refused(["strategies": "[{strategy: adapter, adapter: {type: lora}}]"], 2, "match none of the model's")
+    try refused(["strategies": "[{strategy: adapter, adapter: {type: lora, rnak: 3}}]"], 2, "did you mean 'rank'")
+    try refused(["strategies": "[{strategy: adapter, adapter: {rank: 3}}]"], 2, "'adapter.type' is missing")
+    try refused(["strategies": "[{strategy: adapter, adapter: {type: corda}}]"], 2, "needs calibration")
+    try refused(["strategies": "[head, {name: head, strategy: clr}]"], 2, "two strategies are called 'head'")
+    try refused(["strategies": "[{name: a/b, strategy: head}]"], 2, "cannot name a folder")
+    try refused(["mos": "{alpha: 2}", "ear": "{stage: 2}"], 2, "did you mean 'stages'?")
     try refused(["clr": "{variant: half}"], 2, "must be full, reduced, scalar, gated")
     try recipe(["strategies": "[head]"])
     #expect(try run().code == 0)
     try refused(["strategies": "[head]", "seed": "7"], 3, "holds another sequence")
+    // The same names, other contents: a network with one byte changed, and a strategy of another adapter.
+    let network = scratch.path + "/network"
+    try FileManager.default.copyItem(atPath: data + "/cifar-trunk", toPath: network)
+    func lora(_ rank: Int) -> [String: String] {
+      [
+        "model": "network", "output_dir": "second", "train": "{epochs: 1, batch_size: 10, learning_rate: 1e-3}",
+        "strategies":
+          "[{name: lora, strategy: adapter, adapter: {type: lora, rank: \(rank), target_modules: [convolution]}}]",
+      ]
+    }
+    try recipe(lora(2))
+    #expect(try run().code == 0)
+    try refused(lora(3), 3, "holds another sequence")
+    let weights = network + "/model.safetensors"
+    var bytes = try Data(contentsOf: URL(fileURLWithPath: weights))
+    bytes[bytes.count - 4] ^= 1
+    try bytes.write(to: URL(fileURLWithPath: weights))
+    try refused(lora(2), 3, "holds another sequence")
   }
 }

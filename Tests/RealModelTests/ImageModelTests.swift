@@ -14,6 +14,23 @@ private let folder = ProcessInfo.processInfo.environment["GRAFT_IMAGE_MODELS"]
 @Suite(.enabled(if: folder != nil), .serialized)
 struct ImageModelTests {
   @Test(arguments: ["efficientnet-lite0", "mobilenet-v2", "cifar-cnn", "dinov2-small"])
+  func `A published network gives the same bits in any batch, so that its features can be kept`(_ name: String) throws {
+    let network = try ImageCheckpoint("\(try #require(folder))/\(name)").network(), last = network.stageNames.count
+    let side = name == "dinov2-small" ? 56 : name == "cifar-cnn" ? 32 : 64
+    let images = Tensor.normal([64, network.input.channels, side, side], from: RandomKey(seed: 1))
+    for stage in [last / 2, last] {
+      let all = network.output(of: 0..<stage, entering: images, Context())
+      for count in [1, 3, 7, 32] {
+        let rows = (0..<count).map { Int32($0 * 37 % 64) }
+        let own = Tensor.concatenated(rows.map { images.rows(Int($0)..<Int($0) + 1) })
+        let some = network.output(of: 0..<stage, entering: own, Context()), width = all.count / 64
+        let kept = all.reshaped([64, width]).gathered(rows)
+        #expect(some.reshaped([count, width]) == kept, "\(stage) \(count)")
+      }
+    }
+  }
+
+  @Test(arguments: ["efficientnet-lite0", "mobilenet-v2", "cifar-cnn", "dinov2-small"])
   func `A published network computes PyTorch's numbers on photographs`(_ name: String) throws {
     let path = "\(try #require(folder))/\(name)"
     let network = try ImageCheckpoint(path).network(), reference = try Safetensors(path + "/reference.safetensors")

@@ -1,3 +1,4 @@
+import Adapters
 import Autodiff
 import Files
 import Foundation
@@ -96,6 +97,51 @@ struct SequenceRunTests {
     let again = try FeatureCache(
       network, before: network.stageNames.count, of: tasks[0].train, preparation, at: folder + "/features.h5")
     #expect(try again.rows([4, 1]) == features)
+  }
+
+  @Test(arguments: ["resnet", "efficientnet-lite-tiny", "vit-tiny", "dinov2-tiny"])
+  func `What stages below the first that learns make of images is read back to the bits of running them`(
+    _ name: String
+  ) throws {
+    let tasks = try tasks(), network = try images.network(name), count = network.stageNames.count
+    // Matrices as small as those of the tiny transformers are multiplied by another kernel when they have fewer rows, so
+    // that these are compared batch by batch; real ones are compared in `ImageModelTests`.
+    let isTransformer = name == "vit-tiny" || name == "dinov2-tiny"
+    let rows = isTransformer ? [7, 8, 9, 10, 11, 12, 13] : [9, 0, 4]
+    let batch = try preparation.batch(of: tasks[0].train.set, at: rows.map { tasks[0].train.indices[$0] })
+    for stage in 1...count {
+      for limit in [0, FeatureCache.mostHeld] {
+        let cache = try FeatureCache(
+          network, before: stage, of: tasks[0].train, preparation, at: "\(folder)/\(name)-\(stage).h5", batchSize: 7,
+          holding: limit)
+        let kept = try cache.rows(rows)
+        #expect(kept == network.output(of: 0..<stage, entering: batch, Context()), "\(stage)")
+        #expect(
+          network.output(of: stage..<count, entering: kept, Context())
+            == network.output(of: 0..<count, entering: batch, Context()))
+      }
+    }
+  }
+
+  @Test func `Training on what is kept below an adapter ends at the bits of training on images`() throws {
+    let tasks = try tasks(), network = try network(), key = RandomKey(seed: 3)
+    var learner = network
+    let last = network.stageNames[network.stageNames.count - 1]
+    try learner.graft(
+      GraftPlan(method: LoRA.method, targets: .pattern(last.replacing(".", with: "[.]") + "[.].*convolution")),
+      random: key)
+    let stage = learner.firstLearningStage
+    #expect(stage == network.stageNames.count - 1 && stage > 0)
+    let cache = try FeatureCache(network, before: stage, of: tasks[0].train, preparation, at: folder + "/below.h5")
+    let ends = try [BatchSource.images(preparation), .kept(cache)].map { source in
+      let batches = TaskBatches(tasks[0].train, classes: 0..<2, from: source, random: key)
+      var student = learner
+      student.setHead(labels: ["a", "b"], random: key)
+      var training = TaskTraining(student, on: [batches], settings, random: key)
+      for _ in 0..<2 { _ = try training.run() }
+      return training.network.trainableParameters.map(\.value)
+    }
+    #expect(ends[0] == ends[1] && ends[0] != learner.trainableParameters.map(\.value))
   }
 
   @Test func `Tasks that cannot be are refused`() throws {

@@ -14,6 +14,8 @@ public struct PublishedNetwork: Sendable {
     case mobileNetV2 = "mobilenet_v2"
     /// The convolutional classifier of CIFAR-10.
     case plainCNN = "cifar-cnn"
+    /// A DINOv2 that was exported to ONNX, without the head behind it.
+    case dinov2
   }
 
   /// What it is.
@@ -28,12 +30,40 @@ public struct PublishedNetwork: Sendable {
   ///
   /// - Throws: a ``FileError`` when the file lacks a weight or has it in another shape, or the folder cannot be written.
   public func write(_ file: any NamedArrays, to folder: String) throws {
+    if kind == .dinov2 { return try writeDINOv2(file, to: folder) }
     try Folder.replace(folder) { temporary in
       try AtomicFile.write(
         JSON.object(try configuration(of: file)).text(pretty: true) + "\n", to: temporary + "/config.json")
       let source = PublishedSource(file, kind)
       _ = try ImageCheckpoint(temporary).network(from: source)
       try Safetensors.write(source.tensors, metadata: ["format": "pt"], to: temporary + "/model.safetensors")
+    }
+  }
+
+  private func writeDINOv2(_ file: any NamedArrays, to folder: String) throws {
+    guard let model = file as? ONNXModel, trunk == nil else {
+      throw FileError(file.path, "is no ONNX model of a whole DINOv2")
+    }
+    let arrays = try ONNXModules.dinov2(model)
+    let filters = try arrays.entry("embeddings.patch_embeddings.projection.weight").shape
+    let tokens = try arrays.entry("embeddings.position_embeddings").shape
+    let inner = try arrays.entry("encoder.layer.0.mlp.fc1.weight").shape
+    guard filters.count == 4, tokens.count == 3, inner.count == 2, filters[0] > 0, filters[3] > 0 else {
+      throw FileError(file.path, "has patches \(filters), positions \(tokens) and branches \(inner) of no DINOv2")
+    }
+    let layers = Set(arrays.names.filter { $0.hasPrefix("encoder.layer.") }.compactMap { $0.split(separator: ".")[2] })
+    // Every DINOv2 has heads of 64 channels; the table of positions is a square of patches behind one more token.
+    let side = Int(Double(max(0, tokens[1] - 1)).squareRoot().rounded())
+    let configuration: [String: JSON] = [
+      "model_type": .string(kind.rawValue), "hidden_size": .integer(filters[0]),
+      "num_attention_heads": .integer(max(1, filters[0] / 64)), "num_hidden_layers": .integer(layers.count),
+      "mlp_ratio": .integer(inner[0] / filters[0]), "patch_size": .integer(filters[3]),
+      "image_size": .integer(side * filters[3]), "hidden_act": .string("gelu"),
+    ]
+    try Folder.replace(folder) { temporary in
+      try AtomicFile.write(JSON.object(configuration).text(pretty: true) + "\n", to: temporary + "/config.json")
+      try arrays.writeSafetensors(to: temporary + "/model.safetensors", metadata: ["format": "pt"])
+      _ = try ImageCheckpoint(temporary).network()
     }
   }
 
@@ -70,6 +100,7 @@ private final class PublishedSource: WeightSource {
     case .efficientNetLite: return PublishedNames.efficientNetLite(name) ?? name
     case .mobileNetV2: published = PublishedNames.mobileNetV2(name)
     case .plainCNN: published = PublishedNames.plainCNN(name, denseLayers: 2)
+    case .dinov2: return name
     }
     guard let published else { return name }
     // Keras nests models and repeats a layer's name; older versions number every array.

@@ -18,8 +18,8 @@ public struct SequenceJob {
   /// - Throws: a ``FileError`` for what cannot be read or written, and what a `SequenceRun` throws.
   public func run(progress: (String) -> Void) throws -> SequenceReport {
     let network = try ImageCheckpoint(recipe.model).network(), tasks = try tasks()
-    try Self.keep(try mark(tasks), in: recipe.output, "sequence.txt")
     let preparation = preparation(for: network)
+    try checkSize(of: network, preparation)
     var body = network, size = 0
     body.forEachConvolution { size += $1.base.weight.rows * $1.base.weight.columns + ($1.base.bias?.value.count ?? 0) }
     body.forEachLinear { name, layer in
@@ -27,11 +27,17 @@ public struct SequenceJob {
     }
     body.forEachBatchNorm { size += 4 * $1.weight.value.count }
     // Every way of learning is made before the first learns: what cannot be is told at once.
+    let heldOut = try recipe.heldOut.map { name in
+      (name, ImageExamples(spreadOver: try ImageSet(try KnownImageSet.resolve(name)), limit: recipe.heldOutLimit))
+    }
     let runs = try recipe.methods.map { method in
-      try SequenceRun(
+      var run = try SequenceRun(
         method, on: network, tasks, preparation, recipe.settings, folder: recipe.output + "/" + method.name,
         features: recipe.output + "/features")
+      run.heldOut = heldOut
+      return run
     }
+    try Self.keep(try mark(tasks), in: recipe.output, "sequence.txt")
     for run in runs { try Self.keep(run.method.mark, in: recipe.output + "/" + run.method.name, "strategy.txt") }
     let results = try runs.map { try $0.run(progress: progress) }
     let report = SequenceReport(tasks: tasks, results: results, bodySize: size)
@@ -88,6 +94,22 @@ public struct SequenceJob {
     }
     try Folder.create(folder)
     try AtomicFile.write(mark, to: path)
+  }
+
+  /// Refuses a size of images that the network cannot read, or of which it would leave a border out.
+  private func checkSize(of network: any ImageNetwork, _ preparation: ImagePreparation) throws {
+    let (height, width) = (preparation.height, preparation.width), input = network.input
+    if let patch = (network as? VisionTransformer)?.configuration.patch, height % patch != 0 || width % patch != 0 {
+      let near = max(1, height / patch) * patch
+      throw GraftError(
+        "images of \(height) × \(width) pixels are not cut into patches of \(patch); set image_size: \(near)",
+        key: "image_size")
+    }
+    if network is PlainCNN, (height, width) != (input.height, input.width) {
+      throw GraftError(
+        "'\(recipe.model)' reads images of \(input.height) × \(input.width) alone, and image_size is \(height); remove it",
+        key: "image_size")
+    }
   }
 
   /// What the network asks of images, at the recipe's size.

@@ -28,7 +28,7 @@ extension SequenceReport {
       <h2>\(noun) on each task (column) after each learned task (row)</h2>
       \(heatMaps.map { "<figure>\($0)</figure>" }.joined(separator: "\n"))
       <h2>What the columns mean</h2>
-      <pre>\(LossPlot.escaped(definitions))</pre>
+      <pre>\(LossPlot.escaped((inferenceLines + [definitions]).joined(separator: "\n")))</pre>
       </body></html>
 
       """

@@ -117,7 +117,7 @@ extension SequenceRecipe {
   }
 
   /// A set's path, or the name of a known one as it is.
-  private static func set(_ node: RecipeNode, _ context: inout ReadingContext) -> String {
+  static func set(_ node: RecipeNode, _ context: inout ReadingContext) -> String {
     if case .scalar(let text, _) = node.content,
       KnownImageSet.all.contains(where: { text == "\($0.name)/train" || text == "\($0.name)/test" })
     {

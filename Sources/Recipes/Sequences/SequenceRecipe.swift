@@ -49,6 +49,8 @@ public struct SequenceRecipe: Sendable {
   public var entries: [Entry] = []
   /// How.
   public var settings = SequenceSettings()
+  /// Sets that no task is cut from, which the gate of ear should stop, and how many images of each it is shown.
+  public var heldOut: [String] = [], heldOutLimit = 500
 
   /// Reads the recipe at `path`.
   ///
@@ -68,13 +70,18 @@ public struct SequenceRecipe: Sendable {
   private mutating func read(_ root: RecipeNode, _ context: inout ReadingContext) {
     let required = ["output_dir", "model", "tasks"]
     let known =
-      required + ["image_size", "scenario", "strategies", "adapter", "train", "clr", "ewc", "probe", "memory", "seed"]
+      required + [
+        "image_size", "keep_features", "scenario", "strategies", "adapter", "train", "clr", "ewc", "probe", "mos",
+        "ear", "memory",
+        "seed",
+      ]
     var common: GraftPlan?, listed: RecipeNode?
     let seen = Self.forEach(root, "", known, &context) { key, node, context in
       switch key {
       case "output_dir": output = context.path(node)?.path ?? ""
       case "model": model = context.path(node)?.path ?? ""
       case "image_size": imageSize = Codec.integer(8...4096).read(node, &context)
+      case "keep_features": settings.keepsFeatures = Codec.boolean.read(node, &context) ?? true
       case "memory": settings.memory = Codec.integer(1...1_000_000).read(node, &context) ?? settings.memory
       case "seed": settings.seed = UInt64(Codec.integer(0...Int.max).read(node, &context) ?? 0)
       case "scenario": readScenario(node, &context)
@@ -90,6 +97,8 @@ public struct SequenceRecipe: Sendable {
           }
           settings.variant = variant
         }
+      case "mos": readMOS(node, &context)
+      case "ear": readEAR(node, &context)
       case "probe":
         _ = Self.forEach(node, "probe.", ["strength"], &context) {
           settings.probeStrength = Codec.number("> 0") { $0 > 0 }.read($1, &$2) ?? 1

@@ -75,7 +75,7 @@ public struct SequenceReport: Sendable {
     let lines = all.map { row in
       row.enumerated().map { $1 + String(repeating: " ", count: widths[$0] - $1.count) }.joined(separator: "  ")
     }
-    return (lines + ["", definitions] + notes).joined(separator: "\n")
+    return (lines + [""] + inferenceLines + [definitions] + notes).joined(separator: "\n")
   }
 
   var definitions: String {
@@ -106,11 +106,11 @@ public struct SequenceReport: Sendable {
           .object(["name": .string(task.name), "classes": .array(task.classNames.map { .string($0) })])
         }),
       "body_numbers": .integer(bodySize), "notes": .array(notes.map { .string($0) }),
-      "results": .array(results.map(json)),
+      "results": .array(results.map { json($0, tasks) }),
     ])
   }
 
-  private func json(_ result: SequenceResult) -> JSON {
+  private func json(_ result: SequenceResult, _ tasks: [Task]) -> JSON {
     func value(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
     let matrix = result.matrix
     return .object([
@@ -127,6 +127,7 @@ public struct SequenceReport: Sendable {
       "bytes_added": .array(result.addedBytes.map { .integer($0) }),
       "seconds": .array(result.seconds.map { .number($0) }),
       "outputs_unchanged": result.outputsUnchanged.map { .bool($0) } ?? .null,
+      "inference": inferenceJSON(result), "gate": gateJSON(result, tasks),
     ])
   }
 

@@ -50,7 +50,10 @@ struct TextSequenceCommandTests {
     }
     // A task's adapter serves as any other.
     let told = try Command.run(
-      ["generate", "embedded", "--adapter", "out/adapter/1-politics/adapter", "--prompt", "Hi", "--max-new-tokens", "2"],
+      [
+        "generate", "embedded", "--adapter", "out/adapter/1-politics/adapter", "--prompt", "Hi", "--max-new-tokens",
+        "2",
+      ],
       in: scratch.path)
     #expect(told.code == 0, "\(told.errors)")
   }

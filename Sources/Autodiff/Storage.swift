@@ -44,8 +44,8 @@ public enum Memory {
 /// Free lists of buffers by size class, so that a steady training loop asks nothing of the system.
 ///
 /// Classes are an eighth of an octave apart: at most 12.5 % of a buffer is slack. When what is kept but unused grows
-/// past a quarter of what is in use, it is returned before more is asked for, so that batches of many sizes do not
-/// pile up buffers of many classes.
+/// past a quarter of the most that was in use, some is returned before more is asked for, so that batches of many sizes do
+/// not pile up buffers of many classes.
 final class BufferPool: Sendable {
   static let shared = BufferPool()
 
@@ -60,6 +60,7 @@ final class BufferPool: Sendable {
 
   /// From here on buffers are mapped and unmapped directly, so that what is released leaves the process.
   private static let mappingThreshold = 1 << 18
+  private static let hugeThreshold = 8 << 20
   private static let slackBytes = 48 << 20
 
   var statistics: Statistics { state.withLock { $0.statistics } }
@@ -86,9 +87,8 @@ final class BufferPool: Sendable {
       }
       // Measured from the peak and not from what lives now: a step of training falls back to little and rises again, and
       // memory handed back in between is faulted in anew, page by page.
-      if state.statistics.reserved + bytes - state.statistics.peak > max(Self.slackBytes, state.statistics.peak / 4) {
-        Self.drain(&state)
-      }
+      let limit = state.statistics.peak + max(Self.slackBytes, state.statistics.peak / 4)
+      if state.statistics.reserved + bytes > limit { Self.drain(&state, to: max(0, limit - bytes)) }
       state.statistics.reserved += bytes
       state.statistics.requests += 1
       return Self.allocate(bytes)
@@ -105,15 +105,16 @@ final class BufferPool: Sendable {
 
   func releaseCache() { state.withLock { Self.drain(&$0) } }
 
-  private static func drain(_ state: inout State) {
-    for index in state.free.indices where !state.free[index].isEmpty {
+  /// Returns free buffers to the system until no more than `limit` bytes are held, large ones first: the fewer go, the
+  /// fewer are asked for again.
+  private static func drain(_ state: inout State, to limit: Int = 0) {
+    for index in state.free.indices.reversed() where !state.free[index].isEmpty {
       let bytes = Self.floats(ofClass: index) * 4
-      for address in state.free[index] {
+      while state.statistics.reserved > limit, let address = state.free[index].popLast() {
         guard let pointer = UnsafeMutableRawPointer(bitPattern: address) else { continue }
         if bytes >= mappingThreshold { munmap(pointer, bytes) } else { Glibc.free(pointer) }
         state.statistics.reserved -= bytes
       }
-      state.free[index] = []
     }
   }
 
@@ -128,6 +129,9 @@ final class BufferPool: Sendable {
     if bytes >= mappingThreshold {
       pointer = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
       if pointer == MAP_FAILED { pointer = nil }
+      // Pages of two megabytes where the system has them: a fault brings 512 times as much, and a product's walks through
+      // the page tables are shorter. It is a wish, and may fail.
+      if let pointer, bytes >= hugeThreshold { madvise(pointer, bytes, MADV_HUGEPAGE) }
     } else if posix_memalign(&pointer, 64, bytes) != 0 {
       pointer = nil
     }

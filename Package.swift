@@ -27,7 +27,7 @@ let package = Package(
       name: "CJPEG", pkgConfig: "libjpeg", providers: [.apt(["libjpeg62-turbo-dev"]), .brew(["jpeg-turbo"])]),
     .target(name: "CKernels"),
     .target(name: "CImageFiles", dependencies: ["CZlib", "CPNG", "CJPEG"]),
-    .target(name: "Autodiff", dependencies: ["COpenBLAS"]),
+    .target(name: "Autodiff", dependencies: ["COpenBLAS", "CKernels"]),
     .target(name: "Files", dependencies: ["CHDF5"]),
     .target(name: "Text", dependencies: ["Files"]),
     .target(name: "Images", dependencies: ["Autodiff", "Files", "CImageFiles"]),
@@ -46,7 +46,7 @@ let package = Package(
       ]),
     .executableTarget(
       name: "graft", dependencies: ["Recipes", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
-    .testTarget(name: "AutodiffTests", dependencies: ["Autodiff", "Files"]),
+    .testTarget(name: "AutodiffTests", dependencies: ["Autodiff", "CKernels", "Files"]),
     .testTarget(name: "FilesTests", dependencies: ["Files", "CHDF5"]),
     .testTarget(name: "TextTests", dependencies: ["Text", "Files"]),
     .testTarget(name: "ImagesTests", dependencies: ["Images", "Autodiff", "Files", "CHDF5"]),

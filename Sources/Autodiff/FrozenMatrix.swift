@@ -29,7 +29,8 @@ extension FrozenMatrix {
     let (n, k) = (rows, columns)
     if tokens < fusedTokens {
       for token in 0..<tokens {
-        Parallel.forRanges(n, grain: max(16, (1 << 16) / max(1, k))) { range in
+        // Kernels take eight rows together.
+        Parallel.forRanges(n, grain: max(16, (1 << 16) / max(1, k) & ~7)) { range in
           let place = y + token * n + range.lowerBound
           guard accumulates else { return multiply(rows: range, by: x + token * k, into: place) }
           withUnsafeTemporaryAllocation(of: Float.self, capacity: range.count) { part in

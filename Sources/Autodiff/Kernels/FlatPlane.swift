@@ -1,3 +1,5 @@
+import CKernels
+
 /// A plane taken apart so that a filter slides over it in one flat loop, whatever its stride.
 ///
 /// Of a padded plane, position (i s + p, j s + q) goes to place (i, j) of phase (p, q). A filter's tap then always reads
@@ -88,7 +90,7 @@ struct FlatPlane: Sendable {
   ) {
     taps.withUnsafeBufferPointer { taps in
       guard let places = taps.baseAddress else { return }
-      weigh(laid, places, filter, taps.count, start: bias, outputCount, into: scratch)
+      graft_weigh(laid, places, filter, taps.count, bias, outputCount, scratch)
     }
     for row in 0..<window.outputHeight {
       copyRow(scratch + row * pitch, place + row * window.outputWidth, window.outputWidth)
@@ -126,7 +128,7 @@ struct FlatPlane: Sendable {
         withUnsafeTemporaryAllocation(of: Float.self, capacity: taps.count + 1) { weights in
           guard let places = places.baseAddress, let weights = weights.baseAddress else { return }
           for (index, tap) in taps.enumerated() { (places[index], weights[index]) = (tap.place, filter[tap.tap]) }
-          weigh(padded, places, weights, taps.count, start: 0, backCount, into: phases + part * backCount)
+          graft_weigh(padded, places, weights, taps.count, 0, backCount, phases + part * backCount)
         }
       }
     }
@@ -144,30 +146,6 @@ struct FlatPlane: Sendable {
           for i in 0..<columns.count { first[i &* stride] += from[i] }
         }
       }
-    }
-  }
-
-  /// Sets `result[i] = start + Σ weights[t] source[i + places[t]]` for `count` places, a multiple of 32.
-  @inline(__always)
-  private func weigh(
-    _ source: UnsafePointer<Float>, _ places: UnsafePointer<Int>, _ weights: UnsafePointer<Float>, _ count: Int,
-    start: Float, _ length: Int, into result: UnsafeMutablePointer<Float>
-  ) {
-    var i = 0
-    while i < length {
-      var a = Float8(repeating: start), b = a, c = a, d = a
-      for t in 0..<count {
-        let from = source + (i &+ places[t]), w = Float8(repeating: weights[t])
-        a += load8(from) * w
-        b += load8(from + 8) * w
-        c += load8(from + 16) * w
-        d += load8(from + 24) * w
-      }
-      store8(result + i, a)
-      store8(result + i + 8, b)
-      store8(result + i + 16, c)
-      store8(result + i + 24, d)
-      i &+= 32
     }
   }
 }

@@ -88,8 +88,9 @@ extension FrozenMatrix {
 
 /// The loops of one convolution.
 ///
-/// Filters that see one channel each slide directly; all others multiply a matrix of patches, laid out a strip of output
-/// rows at a time, `[groupInputs · kernelHeight · kernelWidth, positions]`.
+/// Filters that see one channel each slide directly, those of 3 × 3 that move by one go by ``Winograd``; all others
+/// multiply a matrix of patches, laid out a strip of output rows at a time, `[groupInputs · kernelHeight · kernelWidth,
+/// positions]`.
 private struct ConvolutionPlan: Sendable {
   let images: Int, channels: Int, outputs: Int, groups: Int
   let window: SlidingWindow
@@ -139,6 +140,13 @@ private struct ConvolutionPlan: Sendable {
           }
         }
       }
+      if let winograd = Winograd(
+        window, images: images, groups: groups, inputs: groupInputs, outputs: groupOutputs)
+      {
+        return withExtendedLifetime((x, bias)) {
+          winograd.convolve(x.pointer, weight, bias: bias?.pointer, into: place)
+        }
+      }
       if let bias {
         Parallel.forRanges(images * outputs, grain: max(1, elementGrain / max(1, outputPlane))) { range in
           for row in range {
@@ -179,6 +187,14 @@ private struct ConvolutionPlan: Sendable {
               scratch: scratch.pointer)
           }
         }
+      }
+    }
+    if let winograd = Winograd.back(
+      window, images: images, groups: groups, inputs: groupInputs, outputs: groupOutputs)
+    {
+      return withExtendedLifetime(gradient) {
+        winograd.convolve(
+          gradient.pointer, weight, isTransposed: true, bias: nil, into: place, accumulates: accumulates)
       }
     }
     let begins = !accumulates

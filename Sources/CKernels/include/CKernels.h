@@ -159,6 +159,42 @@ const int8_t *graft_iq4_levels(void);
 /// The 256 levels of the signed dynamic 8-bit map in which nested block maxima are stored, rising.
 const float *graft_dynamic_levels(void);
 
+/// Sets result[i] = start + Σ weights[t] source[i + places[t]] for `length` places, a multiple of 32.
+void graft_weigh(const float *source, const long *places, const float *weights, size_t count, float start,
+                 size_t length, float *result);
+
+/// A convolution of 3 x 3 that moves by one, over images of `inputs` planes one behind another.
+typedef struct graft_winograd {
+  /// Whose kernels run; none above the processor's.
+  graft_level level;
+  size_t inputs, outputs;
+  /// Of an input plane, and the rows and columns of zeros before it.
+  size_t height, width, top, left;
+  size_t output_height, output_width;
+  /// Floats from one image to the next.
+  size_t input_stride, output_stride;
+  /// Whether the result is added to what is there.
+  bool accumulates;
+} graft_winograd;
+
+/// Floats that the transformed filters take.
+size_t graft_winograd_filter_count(const graft_winograd *w);
+
+/// Floats of scratch memory for `count` rows of tiles.
+size_t graft_winograd_scratch_count(const graft_winograd *w, size_t count);
+
+/// Transforms the filters of `count` outputs from `first` on, both multiples of eight or up to the last.
+///
+/// `weight` is `[outputs, inputs, 3, 3]`; if transposed `[inputs, outputs, 3, 3]` and turned half round, as a gradient of
+/// the input needs it.
+void graft_winograd_filters(const graft_winograd *w, const float *weight, bool is_transposed, size_t first,
+                            size_t count, float *filters);
+
+/// Convolves `count` rows of tiles from `first` on; a row of tiles is two rows of output, those of one image after those
+/// of another. A result's bits depend on neither.
+void graft_winograd_convolve(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
+                             const float *_Nullable bias, float *y, float *scratch);
+
 /// What OpenBLAS calls the kernels it runs, such as SkylakeX; empty where it is not linked.
 const char *graft_blas_core(void);
 

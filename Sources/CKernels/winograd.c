@@ -1,0 +1,113 @@
+/// Convolutions of 3 x 3 by Winograd's algorithm F(2 x 2, 3 x 3): sixteen multiplications for four results, not 36.
+///
+/// Every tile of 4 x 4 inputs overlaps its neighbours by two and gives 2 x 2 outputs. Inputs and filters are transformed,
+/// the sixteen numbers of each are multiplied and summed over channels as sixteen matrix products, and the sums
+/// transformed back (Lavin and Gray 2015, arXiv:1509.09308). Rounding errors are about those of the plain sum.
+#include <string.h>
+
+#include "CKernels.h"
+
+#pragma STDC FP_CONTRACT ON
+
+/// Outputs that go together in a product.
+static size_t outputs_together(const graft_winograd *w) { return w->level == GRAFT_AVX512 ? 8 : 4; }
+
+static size_t padded_outputs(const graft_winograd *w) {
+  const size_t together = outputs_together(w);
+  return (w->outputs + together - 1) / together * together;
+}
+
+static size_t tiles_across(const graft_winograd *w) { return (w->output_width + 1) / 2; }
+
+static size_t tiles_down(const graft_winograd *w) { return (w->output_height + 1) / 2; }
+
+/// Tiles across, up to whole registers.
+static size_t padded_line(const graft_winograd *w) { return (tiles_across(w) + 15) / 16 * 16; }
+
+/// From one channel's tiles to the next's: whole registers, one more for what is written beyond, and no multiple of a
+/// cache's pages.
+static size_t padded_tiles(const graft_winograd *w, size_t count) {
+  return ((count * tiles_across(w) + 15) / 16 + 1) * 16 | 16;
+}
+
+size_t graft_winograd_filter_count(const graft_winograd *w) { return 16 * padded_outputs(w) * w->inputs; }
+
+size_t graft_winograd_scratch_count(const graft_winograd *w, size_t count) {
+  return 16 * (w->inputs + padded_outputs(w)) * padded_tiles(w, count) + 18 * padded_line(w) + 128;
+}
+
+/// The transforms of up to eight filters at a time, g₀, (g₀ + g₁ + g₂) / 2, (g₀ - g₁ + g₂) / 2 and g₂ along each axis.
+void graft_winograd_filters(const graft_winograd *w, const float *weight, bool is_transposed, size_t first,
+                            size_t count, float *filters) {
+  const size_t together = outputs_together(w), part = padded_outputs(w) * w->inputs;
+  const size_t end = first + count < padded_outputs(w) ? first + count : padded_outputs(w);
+  for (size_t k = first; k < end; k += together) {
+    for (size_t c = 0; c < w->inputs; c++) {
+      float g[9][8] = {{0}}, h[12][8], *target = filters + k * w->inputs + c * together;
+      for (size_t r = 0; r < together && k + r < w->outputs; r++) {
+        const float *from = is_transposed ? weight + (c * w->outputs + k + r) * 9 : weight + ((k + r) * w->inputs + c) * 9;
+        for (int i = 0; i < 9; i++) g[i][r] = from[is_transposed ? 8 - i : i];
+      }
+      for (int j = 0; j < 3; j++) {
+        for (int r = 0; r < 8; r++) {
+          const float outer = g[j][r] + g[6 + j][r];
+          h[j][r] = g[j][r];
+          h[3 + j][r] = 0.5f * (outer + g[3 + j][r]);
+          h[6 + j][r] = 0.5f * (outer - g[3 + j][r]);
+          h[9 + j][r] = g[6 + j][r];
+        }
+      }
+      for (size_t i = 0; i < 4; i++) {
+        float u[4][8];
+        for (int r = 0; r < 8; r++) {
+          const float outer = h[3 * i][r] + h[3 * i + 2][r];
+          u[0][r] = h[3 * i][r];
+          u[1][r] = 0.5f * (outer + h[3 * i + 1][r]);
+          u[2][r] = 0.5f * (outer - h[3 * i + 1][r]);
+          u[3][r] = h[3 * i + 2][r];
+        }
+        for (size_t j = 0; j < 4; j++) memcpy(target + (4 * i + j) * part, u[j], together * sizeof(float));
+      }
+    }
+  }
+}
+
+#define LANES 4
+#define ROWS 4
+#define ACROSS 3
+#define NAMED(name) name##_4
+#include "winograd.h"
+#undef LANES
+#undef ROWS
+#undef NAMED
+
+#if defined(__x86_64__)
+
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#define LANES 8
+#define ROWS 4
+#define NAMED(name) name##_8
+#include "winograd.h"
+#undef LANES
+#undef ROWS
+#undef NAMED
+#pragma clang attribute pop
+
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
+                             apply_to = function)
+#define LANES 16
+#define ROWS 8
+#define NAMED(name) name##_16
+#include "winograd.h"
+#pragma clang attribute pop
+
+#endif
+
+void graft_winograd_convolve(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
+                             const float *_Nullable bias, float *y, float *scratch) {
+#if defined(__x86_64__)
+  if (w->level == GRAFT_AVX512) return convolve_16(w, filters, x, first, count, bias, y, scratch);
+  if (w->level == GRAFT_AVX2) return convolve_8(w, filters, x, first, count, bias, y, scratch);
+#endif
+  convolve_4(w, filters, x, first, count, bias, y, scratch);
+}

@@ -18,6 +18,7 @@ struct BenchTrain: ParsableCommand {
         graft bench train
         graft bench train --model smollm2 --batch 4 --sequence 256 --steps 3
         graft bench train --adapter s2ft --adapter lora --targets o_proj down_proj
+        graft bench train --model smollm2 --batch 1 --sequence 512 --packing f32 q4_0 int4-g64
       """)
 
   @Option(help: "A model; a random one of the sizes below if left out.") var model: String?
@@ -36,6 +37,10 @@ struct BenchTrain: ParsableCommand {
   @Option(
     parsing: .upToNextOption, help: "The layers it is put on, by the ends of their names; all linear ones if left out.")
   var targets: [String] = []
+  @Option(
+    parsing: .upToNextOption,
+    help: "Packings of the frozen matrices, whose steps take turns, such as f32 q4_0 int4-g64; as they are if none.")
+  var packing: [String] = []
   @Option(help: "Timed steps, after warm-up.") var steps = 20
   @Option(help: "Threads.") var threads: Int?
   @Flag(help: "Recompute activations.") var recompute = false
@@ -49,7 +54,7 @@ struct BenchTrain: ParsableCommand {
       hidden: hidden, layers: layers, ffn: ffn, vocab: vocab, heads: heads, kvHeads: kvHeads)
     let benchmark = TrainingBenchmark(
       model: model, sizes: sizes, batch: batch, sequence: sequence, rank: rank, steps: steps, recomputes: recompute,
-      adapters: adapter.isEmpty ? ["lora"] : adapter, targets: targets)
+      adapters: adapter.isEmpty ? ["lora"] : adapter, targets: targets, packings: packing)
     let results = try benchmark.measure(threads: threads)
     if json {
       let each = results.map(\.json)

@@ -24,17 +24,18 @@ public struct TrainingBenchmark: Sendable {
   private let sizes: Sizes
   private let batch: Int, sequence: Int, rank: Int, steps: Int
   private let recomputes: Bool
-  private let adapters: [String], targets: [String]
+  private let adapters: [String], targets: [String], packings: [String]
 
   /// Adapters of `rank`, one run each, on the named layers of `model`, or of a random model of `sizes`, untied and in
-  /// float; on all linear layers if none are named.
+  /// float; on all linear layers if none are named. With `packings`, of which `f32` is one, a run of each adapter over the
+  /// model's matrices packed so, and otherwise as they are.
   public init(
     model: String?, sizes: Sizes, batch: Int, sequence: Int, rank: Int, steps: Int, recomputes: Bool,
-    adapters: [String] = [LoRA.method], targets: [String] = []
+    adapters: [String] = [LoRA.method], targets: [String] = [], packings: [String] = []
   ) {
     (self.model, self.sizes, self.batch, self.sequence) = (model, sizes, batch, sequence)
     (self.rank, self.steps, self.recomputes) = (rank, steps, recomputes)
-    (self.adapters, self.targets) = (adapters, targets)
+    (self.adapters, self.targets, self.packings) = (adapters, targets, packings)
   }
 
   /// What was measured.
@@ -47,6 +48,13 @@ public struct TrainingBenchmark: Sendable {
     /// Bytes a step keeps between the way forward and the way back.
     let kept: Int
     let peakMemory: Int, tensorMemory: Int, systemRequests: Int
+    /// The name of the run all are compared with, and the median of the times its steps took over those it took in turn
+    /// with; nil of that run itself.
+    let comparison: (name: String, ratio: Double)?
+
+    private var comparisonText: String {
+      comparison.map { "\n  compared    \(number($0.ratio)) × the steps of \($0.name), median of pairs in turn" } ?? ""
+    }
 
     private var median: Double { seconds.sorted()[seconds.count / 2] }
     private var rate: Double { usefulFlops / median }
@@ -60,7 +68,7 @@ public struct TrainingBenchmark: Sendable {
         arithmetic  \(number(rate / 1e9)) GFLOP/s of useful work (\(number(usefulFlops / 1e9)) GFLOP a step)
         machine     \(number(peakFlops / 1e9)) GFLOP/s of fused multiply-adds on \(threads) threads, so \(percent(rate / peakFlops)) of peak; OpenBLAS kernels \(String(cString: graft_blas_core()))
         kept        \(megabytes(kept)) between the way forward and the way back
-        memory      \(megabytes(peakMemory)) peak resident, of it \(megabytes(tensorMemory)) tensors; \(systemRequests) requests to the system in the timed steps
+        memory      \(megabytes(peakMemory)) peak resident, of it \(megabytes(tensorMemory)) tensors; \(systemRequests) requests to the system in the timed steps\(comparisonText)
       """
     }
 
@@ -74,6 +82,7 @@ public struct TrainingBenchmark: Sendable {
         "min_s": .number(seconds.min() ?? 0), "max_s": .number(seconds.max() ?? 0), "gflops": .number(rate / 1e9),
         "peak_gflops": .number(peakFlops / 1e9), "fraction_of_peak": .number(rate / peakFlops),
         "peak_rss_mb": .number(Double(peakMemory) / 1e6), "tensor_mb": .number(Double(tensorMemory) / 1e6),
+        "ratio_to_first": .number(comparison?.ratio ?? 1),
       ])
     }
   }
@@ -88,7 +97,11 @@ public struct TrainingBenchmark: Sendable {
     guard base is any LanguageModel else {
       throw GraftError("the benchmark's random tokens have no classes for an encoder; give a decoder")
     }
-    var runs = try adapters.map { try start(base, $0) }
+    let bases: [(name: String?, network: any TextNetwork)] =
+      packings.isEmpty ? [(nil, base)] : try packings.map { ($0, try packed(base, $0)) }
+    let cases = bases.flatMap { base in adapters.map { (adapter: $0, base: base) } }
+    let names = cases.map { made in made.adapter + (made.base.name.map { " over " + $0 } ?? "") }
+    var runs = try cases.map { try start($0.base.network, $0.adapter) }
     for _ in 0..<2 { for index in runs.indices { _ = try runs[index].next() } }
     let requests = Memory.systemRequests
     var seconds = [[Double]](repeating: [], count: runs.count)
@@ -104,11 +117,23 @@ public struct TrainingBenchmark: Sendable {
       let trained = runs[index].model
       let trainable = trained.trainableParameters.reduce(0) { $0 + $1.value.count }
       return Result(
-        name: model ?? "random \(sizes.layers) × \(sizes.hidden)", adapter: adapters[index], tokens: batch * sequence,
+        name: model ?? "random \(sizes.layers) × \(sizes.hidden)", adapter: names[index], tokens: batch * sequence,
         trainable: trainable, threads: Parallel.threads, seconds: seconds[index],
         usefulFlops: usefulFlops(trained, trainable: trainable), peakFlops: peak, kept: kept(trained, runs[index]),
-        peakMemory: resident, tensorMemory: tensors, systemRequests: asked)
+        peakMemory: resident, tensorMemory: tensors, systemRequests: asked,
+        comparison: index == 0
+          ? nil : (names[0], zip(seconds[index], seconds[0]).map { $0 / $1 }.sorted()[seconds[0].count / 2]))
     }
+  }
+
+  /// The model with the matrices of its blocks in `packing`.
+  private func packed(_ base: any TextNetwork, _ name: String) throws -> any TextNetwork {
+    let packing = try Packing(parsing: name)
+    var network = base
+    try network.forEachLinear(throwing: { _, layer in
+      layer.base.weight = try FrozenWeight(layer.base.weight.unpacked(), packing: packing)
+    })
+    return network
   }
 
   /// A run of `adapter` on `base`, over random tokens.

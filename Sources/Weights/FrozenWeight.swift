@@ -1,6 +1,7 @@
 import Autodiff
 import CKernels
 import Files
+import Glibc
 import Synchronization
 
 /// A weight matrix that training reads and never changes, in the packing it came in.
@@ -279,7 +280,8 @@ public enum RowOrder: Sendable, Hashable {
   }
 }
 
-/// Packed bytes in memory of their own, 64-byte aligned.
+/// Packed bytes in memory of their own, 64-byte aligned; from eight megabytes on in pages of two, where the system has
+/// them.
 final class PackedBytes: @unchecked Sendable {
   // Written while it is being made and read-only afterwards.
   let start: UnsafeMutableRawPointer
@@ -287,7 +289,9 @@ final class PackedBytes: @unchecked Sendable {
 
   init(count: Int) {
     self.count = count
-    start = .allocate(byteCount: max(1, count), alignment: 64)
+    let isLarge = count >= 8 << 20
+    start = .allocate(byteCount: max(1, count), alignment: isLarge ? 2 << 20 : 64)
+    if isLarge { madvise(start, count, MADV_HUGEPAGE) }
   }
 
   deinit { start.deallocate() }

@@ -16,6 +16,8 @@
 #define TOGETHER 8
 /// Blocks whose scales are made floats at one time.
 #define SPAN 16
+/// Bytes between what is read and what is asked for, at least: what passes while memory answers.
+#define ASK_AHEAD 8192
 /// The most blocks of a row whose inputs are summed up beforehand; rows longer than 131,072 columns are left to the AVX2
 /// kernels.
 #define MOST_BLOCKS 4096
@@ -146,13 +148,21 @@ typedef struct shape {
   size_t step, start;
   /// Runs that share a scale.
   size_t runs;
+  /// Bytes before the scales where they lie behind all codes, 0 where each block has its own with it.
+  size_t numbers;
 } shape;
+
+/// Asks for what rows further on hold where these are being read: eight short streams defeat the processor's own
+/// prefetching. Past the last row this is memory never read, which is harmless. It goes to the second cache, as the first
+/// has no room for so many rows.
+GRAFT_INLINE void ask_for(const uint8_t *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
 
 /// Dot products of `together` adjacent rows with `x`; `block_sums` are the sums of each block's inputs.
 GRAFT_INLINE void dot_rows(const graft_rows *rows, size_t at, int together, const float *x, const float *block_sums,
                            float *y, span_opener open, shape s, __m512 table) {
   const size_t columns = rows->columns, row_bytes = rows->row_bytes, blocks = columns / (32 * s.runs);
   const uint8_t *first = (const uint8_t *)rows->first + at * row_bytes;
+  const size_t ahead = (1 + ASK_AHEAD / (TOGETHER * row_bytes)) * TOGETHER * row_bytes;
   __m512 sums[TOGETHER];
 #pragma unroll
   for (int r = 0; r < together; r++) sums[r] = _mm512_setzero_ps();
@@ -161,6 +171,7 @@ GRAFT_INLINE void dot_rows(const graft_rows *rows, size_t at, int together, cons
     float scales[TOGETHER][SPAN];
 #pragma unroll
     for (int r = 0; r < together; r++) {
+      if (together > 1 && s.numbers) ask_for(first + (size_t)r * row_bytes + ahead + s.numbers + 4 * b);
       const span numbers = open((row_view){first + (size_t)r * row_bytes, columns, rows->group}, b, count);
       _mm512_storeu_ps(scales[r], numbers.scale);
       if (s.has_minimum) sums[r] = _mm512_fmadd_ps(numbers.minimum, _mm512_loadu_ps(block_sums + b), sums[r]);
@@ -176,9 +187,7 @@ GRAFT_INLINE void dot_rows(const graft_rows *rows, size_t at, int together, cons
 #pragma unroll
         for (int r = 0; r < together; r++) {
           const uint8_t *p = codes + (size_t)r * row_bytes;
-          // Short streams defeat the processor's own prefetching: ask for the same place in the rows that come next.
-          // Past the last row this asks for memory never read, which is harmless.
-          if (together > 1) _mm_prefetch((const char *)((uintptr_t)p + TOGETHER * row_bytes), _MM_HINT_T0);
+          if (together > 1 && (s.step > 32 || run % 2 == 0)) ask_for(p + ahead);
           const pair q = decode(p, s.form, table);
           products[r] = _mm512_fmadd_ps(q.first, inputs.first, products[r]);
           products[r] = _mm512_fmadd_ps(q.second, inputs.second, products[r]);
@@ -222,14 +231,14 @@ void graft_avx512_gemv(const graft_rows *rows, size_t count, const float *x, flo
     gemv_rows(rows, count, x, y, open, (shape){__VA_ARGS__}, table);        \
     break;
   switch (rows->packing) {
-    CASE(GRAFT_Q4_0, open_q4_0, integers, codes_halved, true, 18, 2, 1)
-    CASE(GRAFT_Q4_1, open_q4_1, integers, codes_halved, true, 20, 4, 1)
-    CASE(GRAFT_Q8_0, open_q8_0, integers, codes_bytes, false, 34, 2, 1)
-    CASE(GRAFT_IQ4_NL, open_iq4_nl, uneven, codes_halved_levels, false, 18, 2, 1)
-    CASE(GRAFT_INT4, open_int4, integers, codes_halved, true, 16, 0, runs)
-    CASE(GRAFT_INT8, open_int8, integers, codes_bytes, false, 32, 0, runs)
-    CASE(GRAFT_NF4, open_nf4, normal, codes_paired_levels, false, 16, 0, 2)
-    CASE(GRAFT_NF4_DOUBLE, open_nf4_double, normal, codes_paired_levels, false, 16, 0, 2)
+    CASE(GRAFT_Q4_0, open_q4_0, integers, codes_halved, true, 18, 2, 1, 0)
+    CASE(GRAFT_Q4_1, open_q4_1, integers, codes_halved, true, 20, 4, 1, 0)
+    CASE(GRAFT_Q8_0, open_q8_0, integers, codes_bytes, false, 34, 2, 1, 0)
+    CASE(GRAFT_IQ4_NL, open_iq4_nl, uneven, codes_halved_levels, false, 18, 2, 1, 0)
+    CASE(GRAFT_INT4, open_int4, integers, codes_halved, true, 16, 0, runs, rows->columns / 2)
+    CASE(GRAFT_INT8, open_int8, integers, codes_bytes, false, 32, 0, runs, rows->columns)
+    CASE(GRAFT_NF4, open_nf4, normal, codes_paired_levels, false, 16, 0, 2, rows->columns / 2)
+    CASE(GRAFT_NF4_DOUBLE, open_nf4_double, normal, codes_paired_levels, false, 16, 0, 2, rows->columns / 2)
     default: graft_avx2_gemv(rows, count, x, y);
   }
 #undef CASE

@@ -31,7 +31,7 @@ extension SequenceRun {
       convolution.adapter = CLR(on: &convolution.base, variant, Setup(site: name, random: key["adapter"]))
     }
     learner.forEachBatchNorm { _, norm in
-      norm.learnsMoments = true
+      norm.learnsMoments = settings.learnsMoments
       (norm.weight.isTrainable, norm.bias.isTrainable) = (true, true)
     }
     return learner

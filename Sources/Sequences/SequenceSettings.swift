@@ -12,6 +12,9 @@ public struct SequenceSettings: Sendable, Equatable {
   public var roleRates: [Role: Double] = [.router: 100]
   /// Which convolutions get filters: see ``CLR/Variant``.
   public var variant = "reduced"
+  /// Whether batch norms measure their moments anew on each task, as the authors of CLR have it. Otherwise they keep the
+  /// body's, so that training begins at the frozen network itself; few steps then reach further.
+  public var learnsMoments = true
   /// λ of ``SequenceStrategy/ewc``.
   public var fisherWeight = 100.0
   /// Images of each task that ``SequenceStrategy/ewc`` measures and ``SequenceStrategy/replay`` keeps.
@@ -31,7 +34,8 @@ public struct SequenceSettings: Sendable, Equatable {
   /// A text that changes whenever something else would be learned.
   public var mark: String {
     let rates = roleRates.sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.key.rawValue)=\($0.value)" }
-    return "\(scenario.rawValue) \(epochs) \(batchSize) \(learningRate) \(rates) \(variant) \(fisherWeight) \(memory) "
+    return
+      "\(scenario.rawValue) \(epochs) \(batchSize) \(learningRate) \(rates) \(variant) \(learnsMoments) \(fisherWeight) \(memory) "
       + "\(probeStrength) \(seed) \(keepsFeatures) \(mos.mark) \(ear.mark)"
   }
 }

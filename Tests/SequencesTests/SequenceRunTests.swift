@@ -46,6 +46,21 @@ struct SequenceRunTests {
     if strategy != .joint { #expect(result.matrix.forwardTransfer != nil && result.matrix.forgettingFromBest != nil) }
   }
 
+  @Test func `Norms that keep the body's moments have none of their own to store`() throws {
+    let tasks = try tasks(), learned = try run(.clr, tasks, in: "learned")
+    var settings = settings
+    settings.learnsMoments = false
+    let kept = try SequenceRun(
+      SequenceMethod(.clr), on: try network(), tasks, preparation, settings, folder: "\(folder)/kept"
+    ).run { _ in }
+    func names(_ run: String) throws -> [String] {
+      try Safetensors("\(folder)/\(run)/1-\(tasks[0].name)/state.safetensors").names
+    }
+    #expect(try names("kept") == names("learned").filter { !$0.contains("running_") })
+    #expect(kept.added[0] < learned.added[0] && kept.outputsUnchanged == true)
+    #expect((kept.matrix.averageAccuracy ?? 0) > 0.8, "\(kept.matrix)")
+  }
+
   @Test func `A finished run given again reads what it learned and learns nothing anew`() throws {
     let tasks = try tasks(), first = try run(.clr, tasks, in: "again")
     var lines: [String] = []

@@ -14,7 +14,7 @@ import Sequences
 ///     tasks:
 ///       - {name: animals, train: animal-mnist/train, test: animal-mnist/test, parts: 2, per_class: 100}
 ///     train: {epochs: 5, batch_size: 32, learning_rate: 1e-3}
-///     clr: {variant: reduced}
+///     clr: {variant: reduced, moments: learned}   # or kept: those of the body
 ///     adapter: {type: lora, rank: 8}     # in place of clr where a strategy shares what learns
 ///     ewc: {lambda: 100}
 ///     memory: 200
@@ -23,6 +23,9 @@ import Sequences
 /// `classes` names a task's classes; `parts` cuts them, in order, into so many tasks of equal size; `per_class` and
 /// `test_per_class` take the first so many images of each.
 public struct SequenceRecipe: Sendable {
+  /// `clr.moments`.
+  private enum Moments: String, CaseIterable { case learned, kept }
+
   /// One entry of `tasks`.
   public struct Entry: Sendable {
     /// What its tasks are called; a number is added where it makes several.
@@ -90,7 +93,11 @@ public struct SequenceRecipe: Sendable {
       case "tasks": entries = Self.entries(node, &context)
       case "train": readTraining(node, &context)
       case "clr":
-        _ = Self.forEach(node, "clr.", ["variant"], &context) { _, node, context in
+        _ = Self.forEach(node, "clr.", ["variant", "moments"], &context) { key, node, context in
+          if key == "moments" {
+            settings.learnsMoments = Codec<Moments>.choice.read(node, &context) != .kept
+            return
+          }
           let variant = Codec.text.read(node, &context) ?? settings.variant
           if CLR.Variant(rawValue: variant) == nil {
             context.expected(CLR.Variant.allCases.map(\.rawValue).joined(separator: ", "), node)

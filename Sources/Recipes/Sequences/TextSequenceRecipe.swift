@@ -53,7 +53,13 @@ public struct TextSequenceRecipe: Sendable {
     }
     guard case .mapping(let pairs) = root.content else { return (false, false) }
     let keys = Set(pairs.map(\.key))
-    return (keys.contains("tasks") || keys.contains("strategies"), keys.contains("adapter") || keys.contains("data"))
+    // A network of images is named by its path alone; a model of text has the section of a run.
+    let model = pairs.first { $0.key == "model" }?.value
+    let isOfImages = if case .scalar? = model?.content { true } else { false }
+    return (
+      keys.contains("tasks") || keys.contains("strategies"),
+      !isOfImages && (keys.contains("adapter") || keys.contains("data"))
+    )
   }
 
   /// Reads the recipe at `path`.

@@ -53,7 +53,7 @@ CORRECTIONS = {
              "modules_to_save: [input_layernorm, post_attention_layernorm]}", BLOCKWISE.replace("{blocks}", "2"),
              300, 1e-3),
     "apiq": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", BLOCKWISE.replace("{blocks}", "1"), 300, 1e-3),
-    "lrec": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 150, 5e-4),
+    "lrec": ("{type: int2.1, rank: 32, alpha: 32, correction: eora}", FOLLOWING, 60, 5e-4),
 }
 RECIPE = """\
 seed: 42
@@ -121,7 +121,7 @@ class Study:
         size = sum(file.stat().st_size for file in adapter.glob("*.safetensors"))
         report = json.loads((folder / "report.json").read_text())
         packed = json.loads(pathlib.Path(base).with_suffix(".report").read_text())
-        return {"bytes": packed["bytes"] + size, "peak": report.get("peak_bytes", 0), **self.measure(base, adapter)}
+        return {"bytes": packed["bytes"] + size, "peak": report["peak_rss_mb"] * 1e6, **self.measure(base, adapter)}
 
     def table(self, wanted):
         rows = {}

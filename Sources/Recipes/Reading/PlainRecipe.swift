@@ -19,6 +19,7 @@ enum PlainRecipe {
   }
 
   /// Calls `body` for each key of a mapping that is among `known`, tells of the others, and gives those seen.
+  @discardableResult
   static func forEach(
     _ node: RecipeNode, _ prefix: String, _ known: [String], of kind: String, _ context: inout ReadingContext,
     _ body: (String, RecipeNode, inout ReadingContext) -> Void
@@ -41,5 +42,20 @@ enum PlainRecipe {
       body(pair.key, pair.value, &context)
     }
     return seen
+  }
+
+  /// The names in a list that is not empty, with their places.
+  static func names(_ node: RecipeNode, _ context: inout ReadingContext) -> [(text: String, place: Place)] {
+    guard case .sequence(let items) = node.content, !items.isEmpty else {
+      context.expected("a list of names", node)
+      return []
+    }
+    return items.compactMap { item in
+      guard case .scalar(let text, _) = item.content, !text.isEmpty else {
+        context.expected("a list of names", item)
+        return nil
+      }
+      return (text, item.place)
+    }
   }
 }

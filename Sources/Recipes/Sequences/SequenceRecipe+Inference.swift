@@ -7,7 +7,7 @@ extension SequenceRecipe {
       "alpha", "orthogonality", "temperature", "rounds", "covariance", "alignment_epochs", "alignment_rate", "samples",
     ]
     var mos = settings.mos
-    _ = Self.forEach(node, "mos.", known, &context) { key, node, context in
+    PlainRecipe.forEach(node, "mos.", known, of: "a sequence", &context) { key, node, context in
       switch key {
       case "alpha": mos.merging = Codec.number("in [0, 1]") { $0 >= 0 && $0 <= 1 }.read(node, &context) ?? 0
       case "orthogonality": mos.orthogonality = Codec.number("≥ 0") { $0 >= 0 }.read(node, &context) ?? 0
@@ -28,7 +28,7 @@ extension SequenceRecipe {
   mutating func readEAR(_ node: RecipeNode, _ context: inout ReadingContext) {
     let known = ["stages", "width", "false_alarms", "validation", "window", "held_out", "held_out_limit"]
     var ear = settings.ear, sets = heldOut, limit = heldOutLimit
-    _ = Self.forEach(node, "ear.", known, &context) { key, node, context in
+    PlainRecipe.forEach(node, "ear.", known, of: "a sequence", &context) { key, node, context in
       switch key {
       case "stages": ear.stages = Codec.integer(1...1000).read(node, &context) ?? 1
       case "width": ear.width = Codec.integer(1...100_000).read(node, &context)

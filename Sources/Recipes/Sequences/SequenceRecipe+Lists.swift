@@ -31,7 +31,8 @@ extension SequenceRecipe {
       return strategy(text, item, &context).map { SequenceMethod($0) }
     }
     var found: SequenceStrategy?, name: String?, plan: GraftPlan?
-    let seen = forEach(item, "strategies.", ["name", "strategy", "adapter"], &context) { key, node, context in
+    let seen = PlainRecipe.forEach(item, "strategies.", ["name", "strategy", "adapter"], of: "a sequence", &context) {
+      key, node, context in
       switch key {
       case "name": name = Codec.text.read(node, &context)
       case "strategy": found = Codec.text.read(node, &context).flatMap { strategy($0, node, &context) }
@@ -94,13 +95,15 @@ extension SequenceRecipe {
     let required = ["name", "train", "test"]
     return items.map { item in
       var entry = Entry()
-      let seen = forEach(item, "tasks.", required + ["classes", "parts", "per_class", "test_per_class"], &context) {
+      let seen = PlainRecipe.forEach(
+        item, "tasks.", required + ["classes", "parts", "per_class", "test_per_class"], of: "a sequence", &context
+      ) {
         key, node, context in
         switch key {
         case "name": entry.name = Codec.text.read(node, &context) ?? ""
         case "train": entry.train = set(node, &context)
         case "test": entry.test = set(node, &context)
-        case "classes": entry.classes = texts(node, &context).map(\.text)
+        case "classes": entry.classes = PlainRecipe.names(node, &context).map(\.text)
         case "parts": entry.parts = Codec.integer(1...1000).read(node, &context) ?? 1
         case "per_class": entry.perClass = Codec.integer(1...1_000_000).read(node, &context)
         default: entry.testPerClass = Codec.integer(1...1_000_000).read(node, &context)
@@ -124,44 +127,5 @@ extension SequenceRecipe {
       return text
     }
     return context.path(node)?.path ?? ""
-  }
-
-  private static func texts(_ node: RecipeNode, _ context: inout ReadingContext) -> [(text: String, place: Place)] {
-    guard case .sequence(let items) = node.content else {
-      context.expected("a list", node)
-      return []
-    }
-    return items.compactMap { item in
-      guard case .scalar(let text, _) = item.content, !text.isEmpty else {
-        context.expected("a list of names", item)
-        return nil
-      }
-      return (text, item.place)
-    }
-  }
-
-  /// Calls `body` for each key of a mapping that is among `known`, tells of the others, and gives those seen.
-  static func forEach(
-    _ node: RecipeNode, _ prefix: String, _ known: [String], _ context: inout ReadingContext,
-    _ body: (String, RecipeNode, inout ReadingContext) -> Void
-  ) -> Set<String> {
-    guard case .mapping(let pairs) = node.content else {
-      context.expected("a mapping", node)
-      return []
-    }
-    var seen: Set<String> = []
-    for pair in pairs {
-      guard known.contains(pair.key) else {
-        let near = NearestName.of(pair.key, among: known).map { "did you mean '\($0)'?" }
-        context.report(
-          "'\(prefix)\(pair.key)' is no key of a sequence", at: pair.place,
-          hint: near ?? "expected \(known.joined(separator: ", "))")
-        continue
-      }
-      context.key = prefix + pair.key
-      seen.insert(pair.key)
-      body(pair.key, pair.value, &context)
-    }
-    return seen
   }
 }

@@ -1,5 +1,4 @@
 import Adapters
-import Foundation
 import Images
 import Networks
 import Sequences
@@ -59,16 +58,12 @@ public struct SequenceRecipe: Sendable {
   ///
   /// - Throws: a ``RecipeError`` with every mistake found, each with its place.
   public init(_ path: String, catalogue: RecipeCatalogue) throws {
-    let url = URL(fileURLWithPath: path)
-    var context = ReadingContext(
-      catalogue: catalogue, folder: url.deletingLastPathComponent().path,
-      workingFolder: FileManager.default.currentDirectoryPath, environment: RecipeText.variable)
-    do {
-      let root = try RecipeDocument.read(try RecipeText.read(path))
-      read(root, &context)
-    } catch { throw RecipeError([error.problem], path: path) }
-    if !context.problems.isEmpty { throw RecipeError(context.problems.sorted(by: RecipeReader.isEarlier), path: path) }
+    var recipe = SequenceRecipe()
+    try PlainRecipe.read(path, catalogue: catalogue) { recipe.read($0, &$1) }
+    self = recipe
   }
+
+  private init() {}
 
   private mutating func read(_ root: RecipeNode, _ context: inout ReadingContext) {
     let required = ["output_dir", "model", "tasks"]
@@ -79,7 +74,7 @@ public struct SequenceRecipe: Sendable {
         "seed",
       ]
     var common: GraftPlan?, listed: RecipeNode?
-    let seen = Self.forEach(root, "", known, &context) { key, node, context in
+    let seen = PlainRecipe.forEach(root, "", known, of: "a sequence", &context) { key, node, context in
       switch key {
       case "output_dir": output = context.path(node)?.path ?? ""
       case "model": model = context.path(node)?.path ?? ""
@@ -93,7 +88,7 @@ public struct SequenceRecipe: Sendable {
       case "tasks": entries = Self.entries(node, &context)
       case "train": readTraining(node, &context)
       case "clr":
-        _ = Self.forEach(node, "clr.", ["variant", "moments"], &context) { key, node, context in
+        PlainRecipe.forEach(node, "clr.", ["variant", "moments"], of: "a sequence", &context) { key, node, context in
           if key == "moments" {
             settings.learnsMoments = Codec<Moments>.choice.read(node, &context) != .kept
             return
@@ -107,11 +102,11 @@ public struct SequenceRecipe: Sendable {
       case "mos": readMOS(node, &context)
       case "ear": readEAR(node, &context)
       case "probe":
-        _ = Self.forEach(node, "probe.", ["strength"], &context) {
+        PlainRecipe.forEach(node, "probe.", ["strength"], of: "a sequence", &context) {
           settings.probeStrength = Codec.number("> 0") { $0 > 0 }.read($1, &$2) ?? 1
         }
       default:
-        _ = Self.forEach(node, "ewc.", ["lambda"], &context) {
+        PlainRecipe.forEach(node, "ewc.", ["lambda"], of: "a sequence", &context) {
           settings.fisherWeight = Codec.number("≥ 0") { $0 >= 0 }.read($1, &$2) ?? 0
         }
       }
@@ -135,7 +130,7 @@ public struct SequenceRecipe: Sendable {
 
   private mutating func readTraining(_ node: RecipeNode, _ context: inout ReadingContext) {
     let known = ["epochs", "batch_size", "learning_rate", "role_rates"]
-    _ = Self.forEach(node, "train.", known, &context) { key, node, context in
+    PlainRecipe.forEach(node, "train.", known, of: "a sequence", &context) { key, node, context in
       switch key {
       case "epochs": settings.epochs = Codec.integer(1...10_000).read(node, &context) ?? 1
       case "batch_size": settings.batchSize = Codec.integer(2...65_536).read(node, &context) ?? 2

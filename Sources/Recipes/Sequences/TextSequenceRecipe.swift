@@ -66,18 +66,14 @@ public struct TextSequenceRecipe: Sendable {
   ///
   /// - Throws: a ``RecipeError`` with every mistake found, each with its place.
   public init(_ path: String, catalogue: RecipeCatalogue) throws {
-    let url = URL(fileURLWithPath: path)
-    var context = ReadingContext(
-      catalogue: catalogue, folder: url.deletingLastPathComponent().path,
-      workingFolder: FileManager.default.currentDirectoryPath, environment: RecipeText.variable)
-    let root: RecipeNode
-    do throws(RecipeDocument.Stop) { root = try RecipeDocument.read(try RecipeText.read(path)) } catch {
-      throw RecipeError([error.problem], path: path)
-    }
-    read(root, name: url.deletingPathExtension().lastPathComponent, &context)
-    recipe.file = path
-    if !context.problems.isEmpty { throw RecipeError(context.problems.sorted(by: RecipeReader.isEarlier), path: path) }
+    var found = TextSequenceRecipe()
+    let name = URL(fileURLWithPath: path).deletingPathExtension().lastPathComponent
+    try PlainRecipe.read(path, catalogue: catalogue) { found.read($0, name: name, &$1) }
+    found.recipe.file = path
+    self = found
   }
+
+  private init() {}
 
   private mutating func read(_ root: RecipeNode, name: String, _ context: inout ReadingContext) {
     guard case .mapping(let pairs) = root.content else { return }
@@ -96,7 +92,7 @@ public struct TextSequenceRecipe: Sendable {
       case "strategies": strategies = Self.strategies(pair.value, &context)
       case "memory": memory = Codec.integer(1...1_000_000).read(pair.value, &context) ?? memory
       case "ewc":
-        SequenceKeys.each(pair.value, "ewc.", ["lambda"], &context) { _, node, context in
+        PlainRecipe.forEach(pair.value, "ewc.", ["lambda"], of: "a sequence", &context) { _, node, context in
           fisherWeight = Codec.number("≥ 0") { $0 >= 0 }.read(node, &context) ?? fisherWeight
         }
       case "mhr": readRouting(pair.value, &context)
@@ -108,7 +104,7 @@ public struct TextSequenceRecipe: Sendable {
 
   private mutating func readRouting(_ node: RecipeNode, _ context: inout ReadingContext) {
     let known = ["rank", "alpha", "skills", "heads", "router_rate"]
-    SequenceKeys.each(node, "mhr.", known, &context) { key, node, context in
+    PlainRecipe.forEach(node, "mhr.", known, of: "a sequence", &context) { key, node, context in
       switch key {
       case "rank": routedRank = Codec.integer(1...65_536).read(node, &context)
       case "alpha": routedAlpha = Codec.number("> 0") { $0 > 0 }.read(node, &context)
@@ -145,7 +141,7 @@ public struct TextSequenceRecipe: Sendable {
   private static func strategies(_ node: RecipeNode, _ context: inout ReadingContext) -> [TextSequenceStrategy] {
     let all = TextSequenceStrategy.allCases.map(\.rawValue)
     var found: [TextSequenceStrategy] = []
-    for (text, place) in SequenceKeys.names(node, &context) {
+    for (text, place) in PlainRecipe.names(node, &context) {
       guard let strategy = TextSequenceStrategy(rawValue: text) else {
         let near = NearestName.of(text, among: all).map { "did you mean '\($0)'?" }
         context.report(
@@ -166,7 +162,8 @@ public struct TextSequenceRecipe: Sendable {
     var tasks: [Task] = []
     for item in items {
       var task = Task()
-      SequenceKeys.each(item, "tasks.", ["name", "train", "eval", "select"], &context) { key, node, context in
+      PlainRecipe.forEach(item, "tasks.", ["name", "train", "eval", "select"], of: "a sequence", &context) {
+        key, node, context in
         switch key {
         case "name": task.name = Codec.text.read(node, &context) ?? ""
         case "train": task.train = Codec<[RecipePath]>.paths.read(node, &context) ?? []

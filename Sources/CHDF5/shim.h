@@ -1,5 +1,9 @@
 /* HDF5's constants are macros that call functions, which Swift cannot import; these wrap the ones Graft uses. */
+#include <errno.h>
 #include <hdf5.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static inline hid_t graft_H5T_IEEE_F32LE(void) { return H5T_IEEE_F32LE; }
 static inline hid_t graft_H5T_IEEE_F32BE(void) { return H5T_IEEE_F32BE; }
@@ -27,4 +31,23 @@ static inline int graft_H5L_is_hard(hid_t file, const char *name) {
   H5L_info_t link;
   if (H5Lexists(file, name, H5P_DEFAULT) <= 0 || H5Lget_info(file, name, &link, H5P_DEFAULT) < 0) return -1;
   return link.type == H5L_TYPE_HARD;
+}
+
+/* Runs `body` in a child for at most `seconds`: 0 when it returned, the signal that ended it, -1 when there was no child. */
+static inline int graft_trial(void (*body)(void *), void *context, unsigned seconds) {
+  const pid_t child = fork();
+  if (child < 0) return -1;
+  if (child == 0) {
+    const struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    /* The library tells what went wrong at length; the parent will tell it once. */
+    close(STDERR_FILENO);
+    alarm(seconds);
+    body(context);
+    _exit(0);
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) return -1;
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 }

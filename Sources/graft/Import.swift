@@ -41,7 +41,7 @@ struct Import: ParsableCommand {
     guard overwrite || !Folder.exists(output) else {
       throw UsageError(description: "\(output) is there already; give --overwrite to replace it")
     }
-    let file = try ArrayFile.open(try KnownModel.resolve(file)), arrays = try named(file)
+    let file = try open(), arrays = try named(file)
     // What readers of PyTorch's arrays ask for; Keras has another order of axes.
     let isTorch = !(file is KerasWeights)
     try arrays.writeSafetensors(to: output, metadata: isTorch ? ["format": "pt"] : [:])
@@ -58,9 +58,15 @@ struct Import: ParsableCommand {
     guard overwrite || !Folder.exists(output) else {
       throw UsageError(description: "\(output) is there already; give --overwrite to replace it")
     }
-    let arrays = try ArrayFile.open(try KnownModel.resolve(file))
+    let arrays = try open()
     try PublishedNetwork(kind, trunk: trunk).write(arrays, to: output)
     Console.result("\(arrays.path): \(kind.rawValue)\nwrote \(output)")
+  }
+
+  private func open() throws -> any NamedArrays {
+    let path = try KnownModel.resolve(file)
+    try HDF5Trial.check(path)
+    return try ArrayFile.open(path)
   }
 
   private func named(_ file: any NamedArrays) throws -> any NamedArrays {

@@ -10,7 +10,7 @@
 /// The structure of the file is read by the HDF5 library, and versions of it that are in use crash on structures damaged
 /// on purpose. Files of its newer form, which Keras does not write, truncated ones and damaged texts are refused before it
 /// sees them, and nothing of a file is ever run; still, a file from an unknown source deserves a comparison of digests, or
-/// a process of its own.
+/// a process of its own: see ``HDF5Trial``.
 public struct KerasWeights: NamedArrays {
   /// A layer, and the names of its arrays in the order in which Keras made them.
   public struct Layer: Sendable, Equatable {

@@ -43,9 +43,9 @@ public enum Memory {
 
 /// Free lists of buffers by size class, so that a steady training loop asks nothing of the system.
 ///
-/// Classes are an eighth of an octave apart: at most 12.5 % of a buffer is slack. When what is kept but unused grows
-/// past a quarter of the most that was in use, some is returned before more is asked for, so that batches of many sizes do
-/// not pile up buffers of many classes.
+/// Classes are an eighth of an octave apart: at most 12.5 % of a buffer is slack. When more would be held than the most
+/// that was in use and a quarter more, some of what is kept is returned before more is asked for, so that batches of many
+/// sizes do not pile up buffers of many classes.
 final class BufferPool: Sendable {
   static let shared = BufferPool()
 

@@ -22,6 +22,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     ConvolutionCase(
       input: [2, 8, 7, 9], weight: [10, 4, 3, 3], padding: Padding(top: 1, bottom: 0, left: 2, right: 1), groups: 2),
     ConvolutionCase(input: [3, 5, 5, 4], weight: [9, 5, 3, 3]),
+    ConvolutionCase(input: [1, 4, 4, 4], weight: [4, 4, 5, 5], padding: Padding(2)),
+    ConvolutionCase(input: [1, 4, 2, 2], weight: [4, 4, 4, 4], padding: Padding(2)),
     ConvolutionCase(input: [2, 4, 3, 3], weight: [4, 4, 3, 3], padding: Padding(3)),
     ConvolutionCase(input: [6, 8, 40, 40], weight: [16, 8, 3, 3], padding: Padding(1)),
     ConvolutionCase(input: [2, 24, 40, 40], weight: [24, 1, 3, 3], padding: Padding(1), groups: 24),

@@ -33,7 +33,8 @@ struct Winograd: Sendable {
   /// turned half round.
   static func back(_ window: SlidingWindow, images: Int, groups: Int, inputs: Int, outputs: Int) -> Winograd? {
     let padding = window.padding
-    guard window.stride == 1, window.dilation == 1, max(padding.top, padding.bottom, padding.left, padding.right) <= 2
+    guard window.kernelHeight == 3, window.kernelWidth == 3, window.stride == 1, window.dilation == 1,
+      max(padding.top, padding.bottom, padding.left, padding.right) <= 2
     else { return nil }
     return Winograd(
       SlidingWindow(

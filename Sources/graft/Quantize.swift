@@ -48,7 +48,9 @@ struct Quantize: ParsableCommand {
   func run() throws {
     let settings = try QuantizeSettings(model, options: try options(), catalogue: .graft)
     guard let model = settings.model, let output = settings.output else {
-      throw UsageError(description: "--output is missing: name the folder or .gguf file to write")
+      throw UsageError(
+        description: "--output is missing: name the model, and the folder or .gguf file to write, here or in the recipe"
+      )
     }
     let report = try QuantizeJob(try settings.plan(), calibration: settings.calibrationText)
       .run(try LoadedModel(model), to: output) { Console.error($0) }

@@ -150,7 +150,7 @@ struct QuantizeTests {
     let ending = try run("quantize", "packing.yaml")
     #expect(ending.code == 2)
     for part in [
-      "'output' is missing", ":2:10", "unknown packing", ":3:1", "did you mean 'method'?", ":4:8", "nearest | gptq",
+      ":2:10", "unknown packing", ":3:1", "did you mean 'method'?", ":4:8", "nearest | gptq",
       ":5:26", "'calibration.data' is missing",
     ] {
       #expect(ending.errors.contains(part), "\(part) in \(ending.errors)")

@@ -33,7 +33,7 @@ enum QuantizeRecipe {
       "model", "output", "packing", "method", "scale", "round", "axis", "clip", "activation_bits", "skip", "embedding",
       "requantize", "calibration",
     ]
-    let seen = PlainRecipe.forEach(root, "", known, of: "a quantisation", &context) { key, node, context in
+    PlainRecipe.forEach(root, "", known, of: "a quantisation", &context) { key, node, context in
       switch key {
       case "model": settings.model = Codec.model.read(node, &context)?.path
       case "output": settings.output = context.path(node)?.path
@@ -49,10 +49,6 @@ enum QuantizeRecipe {
       case "requantize": settings.requantizes = Codec.boolean.read(node, &context)
       default: readCalibration(node, &settings, &context)
       }
-    }
-    for key in ["model", "output", "packing"] where !seen.contains(key) {
-      context.report(
-        "'\(key)' is missing", at: root.place, hint: "a quantisation needs model, output and packing")
     }
   }
 

@@ -21,16 +21,20 @@ public struct QuantizeSettings: Sendable, Equatable {
 
   /// Factors on channels.
   public enum Scale: String, Sendable, CaseIterable {
-    /// As `QuantizationPlan.Scaling` has them.
+    /// None.
     case nothing = "none"
+    /// Channels that carry much scaled up.
     case awq
+    /// Channels that stand out scaled down.
     case outliers = "os+"
   }
 
   /// How codes are chosen.
   public enum Round: String, Sendable, CaseIterable {
-    /// As `QuantizationPlan.Rounding` has them.
-    case nearest, gptq
+    /// Each number to the nearest.
+    case nearest
+    /// Column by column.
+    case gptq
   }
 
   /// The model, and the folder or GGUF file to write.

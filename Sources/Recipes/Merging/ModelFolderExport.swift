@@ -145,7 +145,14 @@ public enum ModelFolderExport {
     let kept: [Packing: ElementType] = [.float32: .f32, .float16: .f16, .bfloat16: .bf16]
     if let type = kept[weight.packing], weight.order == .natural {
       return TensorToWrite(name: name, type: type, shape: [weight.rows, weight.columns]) { writer in
-        try weight.withBytes { try writer.write($0) }
+        let size = 16 << 20
+        try weight.withBytes { bytes in
+          for start in stride(from: 0, to: bytes.count, by: size) {
+            try writer.write(UnsafeRawBufferPointer(rebasing: bytes[start..<min(bytes.count, start + size)]))
+            // What a file holds need not lie in memory too once it is written.
+            weight.forgetPages()
+          }
+        }
       }
     }
     return TensorToWrite(name: name, type: .f32, shape: [weight.rows, weight.columns]) { writer in

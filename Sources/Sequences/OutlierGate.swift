@@ -4,7 +4,8 @@ import Autodiff
 ///
 /// A class is described by the sum of its images' descriptions, a task by the sum of its classes', each of length 1; order
 /// plays no part. An image's score is its largest cosine to a class; below `threshold` it is strange. Its task is that of
-/// the nearest description. A class costs as many numbers as a description has.
+/// the nearest description. Kept are a description for each class and each task, and those of the images that the threshold is
+/// drawn from.
 struct OutlierGate: Sendable {
   /// One row a class and one a task.
   private(set) var classes: Tensor?, tasks: Tensor?
@@ -16,8 +17,8 @@ struct OutlierGate: Sendable {
   /// A gate that knows nothing.
   init(falseAlarms: Double) { self.falseAlarms = falseAlarms }
 
-  /// Numbers kept for the classes, and the tasks, known.
-  var count: Int { (classes?.count ?? 0) + (tasks?.count ?? 0) }
+  /// Numbers kept for the classes and the tasks known, and for the next threshold.
+  var count: Int { (classes?.count ?? 0) + (tasks?.count ?? 0) + (validation?.count ?? 0) }
 
   /// Adds a task: `descriptions` `[images, width]` of its classes' images, and `unseen` ones of them for the threshold.
   mutating func add(_ descriptions: Tensor, labels: [Int32], classes count: Int, unseen: Tensor) {

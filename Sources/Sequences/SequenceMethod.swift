@@ -16,7 +16,7 @@ public struct SequenceMethod: Sendable, Equatable {
   }
 
   /// What it puts into the body, the strategy's own included; nil for channel-wise filters, and where nothing is put there.
-  var plan: GraftPlan? {
+  public var plan: GraftPlan? {
     guard strategy.reprograms, strategy != .clr else { return nil }
     if let adapter { return adapter }
     switch strategy {
@@ -31,8 +31,11 @@ public struct SequenceMethod: Sendable, Equatable {
     }
   }
 
-  /// Whether a recipe's common adapter is meant for it.
-  public var takesCommonAdapter: Bool { strategy.reprograms && strategy != .clr && strategy != .mhr }
+  /// Whether an adapter that a recipe has for all is meant for it: one that routes by task only for who routes.
+  public func takes(_ common: GraftPlan?) -> Bool {
+    guard let common, strategy.reprograms, strategy != .clr else { return false }
+    return strategy != .mhr || common.method == MHR.method
+  }
 
   /// Whether its adapter has to be told the task.
   var routesByTask: Bool { plan?.method == MHR.method }

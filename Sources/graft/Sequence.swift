@@ -19,7 +19,8 @@ struct Sequence: ParsableCommand {
         joint       the same on all tasks at once: what there is to reach
         mos         an adapter a task, merged while it learns and found again by its classes
         ear         an adapter a task where its images are new, found again by what the frozen network sees
-      In scenarios class and domain the task is not told: clr, adapter and mhr have no place there, mos and ear no other.
+      In scenarios class and domain the task is not told: clr, adapter and mhr have no place there, mos and ear
+      no other (mos only in class).
       Of texts, where the recipe has the sections of a run:
         adapter     an adapter a task: forgets nothing, proven bit for bit
         sequential  one adapter for all tasks, each learned after the other

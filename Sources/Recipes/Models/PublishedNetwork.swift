@@ -51,7 +51,8 @@ public struct PublishedNetwork: Sendable {
     guard filters.count == 4, tokens.count == 3, inner.count == 2, filters[0] > 0, filters[3] > 0 else {
       throw FileError(file.path, "has patches \(filters), positions \(tokens) and branches \(inner) of no DINOv2")
     }
-    let layers = Set(arrays.names.filter { $0.hasPrefix("encoder.layer.") }.compactMap { $0.split(separator: ".")[2] })
+    let inLayers = arrays.names.filter { $0.hasPrefix("encoder.layer.") }
+    let layers = Set(inLayers.compactMap { $0.split(separator: ".").dropFirst(2).first })
     // Every DINOv2 has heads of 64 channels; the table of positions is a square of patches behind one more token.
     let side = Int(Double(max(0, tokens[1] - 1)).squareRoot().rounded())
     let configuration: [String: JSON] = [

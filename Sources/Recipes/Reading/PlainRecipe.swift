@@ -1,3 +1,4 @@
+import Files
 import Foundation
 
 /// Reading of recipes that are no runs of training and have few keys of their own.
@@ -42,6 +43,13 @@ enum PlainRecipe {
       body(pair.key, pair.value, &context)
     }
     return seen
+  }
+
+  /// Tells of a name that cannot be a folder's, or stand in a table of comma-separated values.
+  static func checkFolder(_ name: String, _ kind: String, at place: Place, _ context: inout ReadingContext) {
+    guard name.isEmpty || name.hasPrefix(".") || name.contains(where: { "/,\"\n".contains($0) }) else { return }
+    context.report(
+      "\(kind) \(quoted(name)) cannot name a folder", at: place, hint: "give it a name without '/', ',' and quotes")
   }
 
   /// The names in a list that is not empty, with their places.

@@ -20,7 +20,7 @@ struct HeatMap {
 
   /// From the least to the largest value in `matrices`.
   static func scale(of matrices: [AccuracyMatrix]) -> ClosedRange<Double> {
-    let values = matrices.flatMap { $0.values.flatMap { $0.compactMap(\.self) } }
+    let values = matrices.flatMap { $0.values.flatMap { $0.compactMap(\.self).filter(\.isFinite) } }
     return (values.min() ?? 0)...(values.max() ?? 1)
   }
 

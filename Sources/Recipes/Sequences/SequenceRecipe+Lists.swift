@@ -6,8 +6,8 @@ import Sequences
 extension SequenceRecipe {
   /// The ways of learning, each a strategy's name, or its name and what else is said of it.
   static func methods(_ node: RecipeNode, _ context: inout ReadingContext) -> [SequenceMethod] {
-    guard case .sequence(let items) = node.content else {
-      context.expected("a list", node)
+    guard case .sequence(let items) = node.content, !items.isEmpty else {
+      context.expected("a list of strategies", node)
       return []
     }
     var names: Set<String> = []
@@ -43,8 +43,12 @@ extension SequenceRecipe {
       context.report("an entry of strategies has no 'strategy'", at: item.place, hint: "it needs {strategy: …}")
     }
     guard let found else { return nil }
-    if let name, name.isEmpty || name.contains("/") || name.hasPrefix(".") || name == "features" {
-      context.report("strategy '\(name)' cannot name a folder", at: item.place, hint: "choose another name")
+    if let name {
+      PlainRecipe.checkFolder(name, "strategy", at: item.place, &context)
+      if ["features", "curves"].contains(name) {
+        context.report(
+          "strategy '\(name)' is called as a file of the sequence's own", at: item.place, hint: "choose another")
+      }
     }
     return SequenceMethod(found, adapter: plan, name: name)
   }
@@ -112,9 +116,7 @@ extension SequenceRecipe {
       for key in required where !seen.contains(key) {
         context.report("a task has no '\(key)'", at: item.place, hint: "a task needs name, train and test")
       }
-      if entry.name.contains("/") || entry.name.hasPrefix(".") {
-        context.report("task '\(entry.name)' cannot name a folder", at: item.place)
-      }
+      if seen.contains("name") { PlainRecipe.checkFolder(entry.name, "task", at: item.place, &context) }
       return entry
     }
   }

@@ -73,8 +73,9 @@ public struct SequenceRecipe: Sendable {
         "ear", "memory",
         "seed",
       ]
-    var common: GraftPlan?, listed: RecipeNode?
+    var common: GraftPlan?, listed: RecipeNode?, places: [String: Place] = [:]
     let seen = PlainRecipe.forEach(root, "", known, of: "a sequence", &context) { key, node, context in
+      places[key] = node.place
       switch key {
       case "output_dir": output = context.path(node)?.path ?? ""
       case "model": model = context.path(node)?.path ?? ""
@@ -112,8 +113,17 @@ public struct SequenceRecipe: Sendable {
       }
     }
     if let listed { methods = Self.methods(listed, &context) }
-    for index in methods.indices where methods[index].adapter == nil && methods[index].takesCommonAdapter {
-      methods[index].adapter = common
+    let takers = methods.indices.filter { methods[$0].adapter == nil && methods[$0].takes(common) }
+    let reprogrammed = methods.contains { $0.strategy.reprograms && $0.plan == nil }
+    for index in takers { methods[index].adapter = common }
+    func reads(_ strategies: SequenceStrategy...) -> Bool { methods.contains { strategies.contains($0.strategy) } }
+    let used = [
+      "mos": reads(.mos), "ear": reads(.ear), "probe": reads(.probe), "ewc": reads(.ewc),
+      "memory": reads(.ewc, .replay),
+      "clr": reprogrammed, "adapter": !takers.isEmpty, "train": methods.contains { $0.strategy != .probe },
+    ]
+    for (key, place) in places.sorted(by: { $0.key < $1.key }) where used[key] == false {
+      context.report("'\(key)' is of no use: no strategy of this recipe reads it", at: place, hint: "remove it")
     }
     for key in required where !seen.contains(key) {
       context.report("'\(key)' is missing", at: root.place, hint: "a sequence needs output_dir, model and tasks")

@@ -56,7 +56,9 @@ public struct SequenceReport: Sendable {
         value.map { measure == .accuracy ? percent($0) : formatted("%.3f", $0) } ?? "-"
       }
       func mean(_ values: [Int]) -> Int { values.isEmpty ? 0 : values.reduce(0, +) / values.count }
-      let kept = result.outputsUnchanged.map { $0 ? "unchanged, bit for bit" : "CHANGED" } ?? "shared"
+      // Where the task is inferred an image may be answered by another task's adapter as more tasks are known.
+      let whose = result.inference == nil ? "" : " by the own adapter"
+      let kept = result.outputsUnchanged.map { $0 ? "unchanged\(whose), bit for bit" : "CHANGED" } ?? "shared"
       return [
         result.name, share(matrix.averageAccuracy), share(matrix.averageIncrementalAccuracy),
         share(matrix.backwardTransfer), share(matrix.forwardTransfer), share(matrix.forgettingFromBest),
@@ -144,7 +146,7 @@ public struct SequenceReport: Sendable {
       }
       for (index, (task, chosen)) in zip(tasks, result.predictions).enumerated() {
         let first = result.firstClasses.indices.contains(index) ? result.firstClasses[index] : 0
-        for (number, predicted) in chosen.enumerated() {
+        for (number, predicted) in chosen.prefix(task.examples.count).enumerated() {
           predictions +=
             "\(result.name),\(task.name),\(task.examples[number]),\(Int(task.labels[number]) + first),\(predicted)\n"
         }

@@ -55,11 +55,13 @@ public struct TextSequenceRecipe: Sendable {
     let keys = Set(pairs.map(\.key))
     // A network of images is named by its path alone; a model of text has the section of a run.
     let model = pairs.first { $0.key == "model" }?.value
-    let isOfImages = if case .scalar? = model?.content { true } else { false }
-    return (
-      keys.contains("tasks") || keys.contains("strategies"),
-      !isOfImages && (keys.contains("adapter") || keys.contains("data"))
-    )
+    let isOfText =
+      switch model?.content {
+      case .mapping?: true
+      case nil: keys.contains("adapter") || keys.contains("data")
+      default: keys.contains("data")
+      }
+    return (keys.contains("tasks") || keys.contains("strategies"), isOfText)
   }
 
   /// Reads the recipe at `path`.
@@ -171,11 +173,7 @@ public struct TextSequenceRecipe: Sendable {
         default: task.select = Codec.text.read(node, &context)
         }
       }
-      if task.name.isEmpty || task.name.contains(where: { "/,\"\n".contains($0) }) || task.name.hasPrefix(".") {
-        context.report(
-          "task \(quoted(task.name)) cannot name a folder", at: item.place,
-          hint: "give it a name without '/', ',' and quotes")
-      }
+      PlainRecipe.checkFolder(task.name, "task", at: item.place, &context)
       if tasks.contains(where: { $0.name == task.name }) {
         context.report("task \(quoted(task.name)) is given twice", at: item.place, hint: "give each a name of its own")
       }
@@ -204,6 +202,7 @@ public struct TextSequenceRecipe: Sendable {
     let useless = [
       "merge.", "export.", "eval.samples.", "eval.also", "eval.every_steps", "train.early_stopping.", "objective.",
       "model.init.", "adapter.from", "data.eval_fraction",
+      "eval.at_start", "eval.at_end", "save.keep_last", "save.keep_best", "log.", "train.memory_limit_gb",
     ]
     for prefix in useless {
       guard let key = given.filter({ $0.hasPrefix(prefix) }).min() else { continue }

@@ -198,6 +198,9 @@ struct TextSequenceRun {
       return (rows, seconds)
     }
     let rows = try make()
+    guard rows.allSatisfy(\.value.isFinite) else {
+      throw TrainingError("\(strategy): what was learned in \(place) gives no finite loss; lower train.learning_rate")
+    }
     let json = JSON.object(["rows": .array(rows.map(\.json)), "seconds": .number(seconds)])
     try AtomicFile.write(json.text(pretty: true) + "\n", to: path)
     return (rows, seconds)
@@ -223,6 +226,7 @@ struct TextSequenceRun {
     _ predictions: [Int32], _ plan: TextSequencePlan, _ task: TextSequencePlan.Task, _ number: Int
   ) -> [Int32] {
     predictions.map { told in
+      guard task.classes.indices.contains(Int(told)) else { return -1 }
       let name = plan.plan.classes.names[task.classes[Int(told)]]
       return Int32(data.tasks[number].classes.firstIndex(of: name) ?? -1)
     }

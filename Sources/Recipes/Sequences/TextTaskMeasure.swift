@@ -55,8 +55,10 @@ struct TextTaskMeasure: Sendable, Equatable {
   /// What ``json`` wrote; nil where it is something else.
   init?(_ json: JSON) {
     guard let value = json["value"]?.double, let digest = json["outputs_sha256"]?.string,
-      let told = json["predictions"]?.array?.compactMap({ $0.int.flatMap(Int32.init(exactly:)) })
+      let listed = json["predictions"]?.array
     else { return nil }
+    let told = listed.compactMap { $0.int.flatMap(Int32.init(exactly:)) }
+    guard told.count == listed.count else { return nil }
     self.init(value: value, digest: digest, predictions: told)
   }
 }

@@ -20,7 +20,8 @@ struct SequenceCurves {
     }
     let values = curves.flatMap { $0.points.map(\.1) }
     guard let least = values.min(), let largest = values.max() else { return "" }
-    let margin = max(0.08 * (largest - least), 1e-3), low = least - margin, high = largest + margin
+    let margin = max(0.08 * (largest - least), 1e-3), low = least - margin
+    let high = isAccuracy ? min(1, largest + margin) : largest + margin
     let (width, height, left, top, right, bottom) = (560.0, 300.0, 60.0, 44.0, 120.0, 46.0)
     func x(_ task: Int) -> Double {
       left + (width - left - right) * (count < 2 ? 0.5 : Double(task) / Double(count - 1))

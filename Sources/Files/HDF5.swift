@@ -75,6 +75,9 @@ enum HDF5Library {
     let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
     init() {
+      // A file is written under another name and only read afterwards, so that locks protect nothing; but a program started
+      // meanwhile inherits them, some file systems have none, and opening then fails.
+      setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0)
       // Files are closed here one by one. What a damaged one left open the library would complain of, in print, when the
       // process ends.
       H5dont_atexit()

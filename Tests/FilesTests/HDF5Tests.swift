@@ -35,6 +35,15 @@ struct HDF5Tests {
     #expect(file.has("group.a") && file.has("group.a/bytes") && !file.has("bytes") && !file.has("group.a/integers"))
   }
 
+  @Test func `A file on which another holds a lock is read all the same`() throws {
+    try writeSmall()
+    // As a program that was started while the file was being written holds one.
+    let descriptor = open(path, O_RDWR)
+    defer { close(descriptor) }
+    try #require(flock(descriptor, LOCK_EX | LOCK_NB) == 0)
+    #expect(try HDF5Reader(path).read("x", as: Float.self, shape: [3, 5]).values == numbers(15))
+  }
+
   @Test(arguments: ["", "plain", "naïve Σ 日本", String(repeating: "x", count: 60_000)])
   func `Texts and numbers noted at the root come back`(_ text: String) throws {
     try HDF5Writer.write(path) { file in

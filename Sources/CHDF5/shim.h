@@ -1,6 +1,8 @@
 /* HDF5's constants are macros that call functions, which Swift cannot import; these wrap the ones Graft uses. */
 #include <errno.h>
 #include <hdf5.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,21 +35,32 @@ static inline int graft_H5L_is_hard(hid_t file, const char *name) {
   return link.type == H5L_TYPE_HARD;
 }
 
-/* Runs `body` in a child for at most `seconds`: 0 when it returned, the signal that ended it, -1 when there was no child. */
-static inline int graft_trial(void (*body)(void *), void *context, unsigned seconds) {
+/* Runs `body` in a child for at most `seconds` and with at most `memory` bytes of addresses: 0 when it returned, the signal
+   that ended it, -1 when there was no child. What the child writes to `text`, of `size` bytes, is there afterwards. */
+static inline int graft_trial(void (*body)(void *, char *), void *context, unsigned seconds, size_t memory, char *text,
+                              size_t size) {
+  char *shared = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (shared == MAP_FAILED) return -1;
   const pid_t child = fork();
-  if (child < 0) return -1;
   if (child == 0) {
-    const struct rlimit none = {0, 0};
+    const struct rlimit none = {0, 0}, most = {memory, memory};
     setrlimit(RLIMIT_CORE, &none);
+    setrlimit(RLIMIT_AS, &most);
     /* The library tells what went wrong at length; the parent will tell it once. */
     close(STDERR_FILENO);
     alarm(seconds);
-    body(context);
+    body(context, shared);
     _exit(0);
   }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0)
-    if (errno != EINTR) return -1;
-  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  int status = 0, result = child < 0 ? -1 : 0;
+  while (child > 0 && waitpid(child, &status, 0) < 0)
+    if (errno != EINTR) {
+      result = -1;
+      break;
+    }
+  if (result == 0 && WIFSIGNALED(status)) result = WTERMSIG(status);
+  memcpy(text, shared, size);
+  text[size - 1] = 0;
+  munmap(shared, size);
+  return result;
 }

@@ -26,7 +26,7 @@ struct Inspect: ParsableCommand {
     let path = try KnownModel.resolve(path)
     if Folder.exists(path + "/adapter_config.json") { return try showAdapter(path) }
     if path.hasSuffix(".safetensors") { return try show(try Safetensors(path), lists: tensors) }
-    if !Folder.isFolder(path) { try HDF5Trial.check(path) }
+    try HDF5Trial.check(path)
     if let file = try ArrayFile.openForeign(path) { return try show(file, lists: true) }
     let checkpoint = try Checkpoint(path)
     if case .gguf(let file) = checkpoint.form {

@@ -79,10 +79,8 @@ extension SequenceRun {
   private func aligned(
     _ before: (weight: Tensor, bias: Tensor)?, _ learned: any ImageNetwork, _ gaussians: [ClassGaussians], _ number: Int
   ) throws -> (weight: Tensor, bias: Tensor) {
-    let name = network.headName, own = TaskState(of: learned).parameters, width = network.featureWidth
-    guard let weight = own[name + ".weight"], let bias = own[name + ".bias"] else {
-      fatalError("a learner without an output layer")
-    }
+    let own = TaskState(of: learned), width = network.featureWidth
+    let weight = try own.parameter(network.headName + ".weight"), bias = try own.parameter(network.headName + ".bias")
     guard let before else { return (weight, bias) }
     let classes = gaussians.reduce(0) { $0 + $1.means.shape[0] }
     let path = place(tasks[number].name, number) + "/aligned.safetensors"

@@ -1,3 +1,4 @@
+import Adapters
 import Autodiff
 import Files
 import Networks
@@ -21,6 +22,14 @@ public struct TaskState: Sendable {
       if parameter.isTrainable, let value = parameters[name] { parameter.value = value }
     }
     network.forEachBatchNorm { if let own = moments[$0] { $1.moments = own } }
+  }
+
+  /// The parameter of that name.
+  ///
+  /// - Throws: a `GraftError` when it does not learn.
+  func parameter(_ name: String) throws -> Tensor {
+    guard let value = parameters[name] else { throw GraftError("the network has no '\(name)' that learns") }
+    return value
   }
 
   /// Numbers that a task keeps: those that were trained, and two a channel of a norm.

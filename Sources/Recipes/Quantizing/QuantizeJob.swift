@@ -76,13 +76,8 @@ public struct QuantizeJob: Sendable {
   /// Makes the scratch folder, or goes on in the one that the same job left.
   private func open(_ scratch: String, _ model: LoadedModel, _ sequences: [[Int32]]) throws {
     let job = Fingerprint.text("\(plan) \(try Fingerprint.model(model.checkpoint)) \(sequences)")
-    let mark = scratch + "/job.txt"
-    if Folder.exists(mark), try TextFile.read(mark) != job {
-      throw FileError(
-        scratch, "holds the unfinished work of another model, plan or text",
-        remedy: "remove it to begin anew, or choose another output")
-    }
-    try Folder.create(scratch)
-    try AtomicFile.write(job, to: mark)
+    try FolderMark.keep(
+      job, in: scratch, as: "job.txt", problem: "holds the unfinished work of another model, plan or text",
+      remedy: "remove it to begin anew, or choose another output")
   }
 }

@@ -86,14 +86,9 @@ public struct SequenceJob {
 
   /// Refuses a folder that holds something else: what is found finished there would be taken for this one's.
   private static func keep(_ mark: String, in folder: String, _ name: String) throws {
-    let path = folder + "/" + name
-    if Folder.exists(path), try TextFile.read(path) != mark {
-      throw FileError(
-        folder, "holds another sequence, or one of other settings",
-        remedy: "choose another output_dir, or remove it")
-    }
-    try Folder.create(folder)
-    try AtomicFile.write(mark, to: path)
+    try FolderMark.keep(
+      mark, in: folder, as: name, problem: "holds another sequence, or one of other settings",
+      remedy: "choose another output_dir, or remove it")
   }
 
   /// Refuses a size of images that the network cannot read, or of which it would leave a border out.

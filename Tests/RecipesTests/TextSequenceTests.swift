@@ -208,6 +208,11 @@ struct TextSequenceTests {
       "did you mean 'lambda'?", "'merge.output' has no place in a sequence", "unknown key 'data_field'",
     ] { #expect(told.contains(part), "\(part)\n\(told)") }
     #expect(refusal { _ = try sequence("w", tasks: "{name: a}") }.contains("'tasks' has 'a' without files"))
+    // The files of one task are not another's to select from.
+    let borrowed = refusal {
+      _ = try sequence("w", tasks: task("a") + ", {name: b}", data: "{max_seq_len: 32, task_field: topic}")
+    }
+    #expect(borrowed.contains("'tasks' has 'b' without files"), "\(borrowed)")
   }
 
   @Test func `Tasks that cannot be learned are refused before anything is written`() throws {

@@ -41,6 +41,9 @@ public struct TextSequenceRecipe: Sendable {
   /// What ``TextSequenceStrategy/mhr`` has of its own; rank and alpha are the adapter's where nil.
   public internal(set) var skills = 8, heads = 1, routerRate = 100.0, routedRank: Int?, routedAlpha: Double?
 
+  /// Whether `data` itself names files; those of tasks are for these tasks alone.
+  private var hasCommonFiles = false
+
   static let ownKeys = ["strategies", "tasks", "memory", "ewc", "mhr"]
 
   /// Whether the file at `path` is a recipe of a sequence at all, and of one of texts.
@@ -85,6 +88,10 @@ public struct TextSequenceRecipe: Sendable {
       tasks = Self.tasks(node, &context)
     } else {
       context.report("'tasks' is missing", at: root.place, hint: "a sequence needs a list of tasks")
+    }
+    if case .mapping(let given)? = pairs.first(where: { $0.key == "data" })?.value.content {
+      let names = Set(given.map(\.key))
+      hasCommonFiles = names.contains("train") && !names.isDisjoint(with: ["eval", "eval_dataset"])
     }
     let rest = Self.withFiles(pairs.filter { !Self.ownKeys.contains($0.key) }, of: tasks)
     recipe = RecipeReader.recipe(RecipeNode(.mapping(rest), at: root.place), [], name: name, &context)
@@ -216,7 +223,7 @@ public struct TextSequenceRecipe: Sendable {
         hint: "give a type such as lora" + (recipe.adapter.type == "mhr" ? ", and 'mhr' among strategies" : ""))
     }
     let selecting = tasks.filter { $0.train.isEmpty }
-    if !selecting.isEmpty, recipe.data.taskField == nil || recipe.data.eval.isEmpty || recipe.data.train.isEmpty {
+    if !selecting.isEmpty, recipe.data.taskField == nil || !hasCommonFiles {
       refuse(
         "tasks", "has \(quoted(selecting[0].name)) without files",
         hint: "give the task train and eval, or data.train, data.eval and data.task_field to take its rows from")

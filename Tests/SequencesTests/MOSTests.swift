@@ -72,9 +72,16 @@ struct MOSTests {
   @Test func `Measuring leaves every file and number as it is, and the tasks are mostly found`() throws {
     let tasks = try images.tasks(), run = try run(tasks, in: "bits", settings()), before = run.network.everything
     let result = try run.run { _ in }
-    let states = try [0, 1].map { TaskState(of: try run.served($0)).parameters }
+    func bytes(_ run: SequenceRun, _ number: Int) throws -> [UInt8] {
+      try MappedFile(run.stateFile(tasks[number].name, number)).withBytes { Array($0) }
+    }
+    let states = try [0, 1].map { try bytes(run, $0) }
     let again = try run.run { _ in }
-    #expect(try [0, 1].map { TaskState(of: try run.served($0)).parameters } == states)
+    #expect(try [0, 1].map { try bytes(run, $0) } == states)
+    // What no later task was learned or measured after.
+    let alone = try self.run(Array(tasks.prefix(1)), in: "alone", settings())
+    _ = try alone.run { _ in }
+    #expect(try bytes(alone, 0) == states[0])
     #expect(run.network.everything == before)
     #expect(again.matrix == result.matrix && again.predictions == result.predictions && again.seconds == result.seconds)
     let inference = try #require(result.inference), refined = try #require(inference.refined)

@@ -101,6 +101,18 @@ extension Scratch {
     try write(rows.prefix(5).joined(separator: "\n"), to: "eval.jsonl")
   }
 
+  /// A folder with the small model that comes with Graft, in float, as `name`.
+  convenience init(withModel name: String) throws {
+    try self.init()
+    try exportModel(name)
+  }
+
+  /// Puts that model here.
+  func exportModel(_ name: String) throws {
+    let ending = try Command.run(["export", "embedded", "--to", "hf", "--output", name], in: path)
+    try #require(ending.code == 0, "\(ending.errors)")
+  }
+
   /// Rows alike but for two ids: quickly learnt.
   static let rowsAlike = (0..<6).map { "{\"input_ids\": [\($0 + 3), 17, 29, \($0 * 11 + 40), 55, 90]}" }
 

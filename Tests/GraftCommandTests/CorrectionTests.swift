@@ -8,9 +8,7 @@ struct CorrectionTests {
   private let scratch: Scratch
 
   init() throws {
-    scratch = try Scratch()
-    let export = try Command.run(["export", "embedded", "--to", "hf", "--output", "original"], in: scratch.path)
-    try #require(export.code == 0, "\(export.errors)")
+    scratch = try Scratch(withModel: "original")
     try scratch.write(String(repeating: "The quick brown fox jumps over the lazy dog. ", count: 60), to: "text.txt")
     // More tokens than the widest layer has inputs, or their second moment would have no inverse.
     let words = ["quick", "brown", "foxes", "jump", "over", "lazy", "dogs", "while", "hackers", "write", "code"]
@@ -71,9 +69,7 @@ struct CorrectionTests {
   }
 
   @Test func `A teacher of another shape is told before anything is written`() throws {
-    let small = try Command.run(
-      ["export", "embedded", "--to", "hf", "--output", "other"], in: scratch.path)
-    try #require(small.code == 0)
+    try scratch.exportModel("other")
     let config = scratch.path + "/other/config.json"
     let text = try String(contentsOfFile: config, encoding: .utf8)
     #expect(text.contains("\"num_hidden_layers\": 7"), "the embedded model has changed: \(text)")

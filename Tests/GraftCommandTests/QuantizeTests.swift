@@ -7,9 +7,7 @@ struct QuantizeTests {
   private let scratch: Scratch
 
   init() throws {
-    scratch = try Scratch()
-    let export = try Command.run(["export", "embedded", "--to", "hf", "--output", "model"], in: scratch.path)
-    try #require(export.code == 0, "\(export.errors)")
+    scratch = try Scratch(withModel: "model")
     try scratch.write(String(repeating: "The quick brown fox jumps over the lazy dog. ", count: 400), to: "text.txt")
   }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What each way of packing a model costs it: perplexity and divergence from the original, bytes, minutes, memory.
+"""What each way of packing a model costs it: perplexity and divergence from the original, bytes, time, memory.
 
 Packs the model that `graft fetch smollm2` brings, taken as floats, by every method at the bits it has, corrects the
 coarsest, and measures each on a text no method has seen. Rows that are there already are kept, so an ended run goes on.
@@ -11,15 +11,18 @@ import argparse
 import json
 import pathlib
 import re
+import resource
 import subprocess
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CALIBRATED = ["--calibration", str(ROOT / "Data/jargon/train.jsonl"), "--sequences", "48"]
 # name: what `graft quantize` is told
 ROWS = {
     "rtn, 8 bits": ["--packing", "int8-g64"],
+    "gptq, 8 bits": ["--packing", "int8-g64", "--method", "gptq"],
+    "awq, 8 bits": ["--packing", "int8-g64", "--method", "awq"],
+    "adadim, 8 bits": ["--packing", "int8-g64", "--method", "adadim"],
     "rtn, 4 bits": ["--packing", "int4-g64"],
     "gptq, 4 bits": ["--packing", "int4-g64", "--method", "gptq"],
     "awq, 4 bits": ["--packing", "int4-g64", "--method", "awq"],
@@ -33,6 +36,7 @@ ROWS = {
     "awq, 3 bits": ["--packing", "int3-g64", "--method", "awq"],
     "awq, then gptq, 3 bits": ["--packing", "int3-g64", "--scale", "awq", "--round", "gptq"],
     "adadim, 3 bits": ["--packing", "int3-g64", "--method", "adadim"],
+    "os+, 3 bits": ["--packing", "int3-g64", "--method", "os+"],
     "pb, a tenth in 8 bits": ["--packing", "pb10", "--round", "gptq"],
     "rtn, 2 bits": ["--packing", "int2-g64"],
     "rtn with searched ranges, 2 bits": ["--packing", "int2-g64", "--clip", "weights"],
@@ -40,6 +44,7 @@ ROWS = {
     "awq, 2 bits": ["--packing", "int2-g64", "--method", "awq"],
     "awq, then gptq, 2 bits": ["--packing", "int2-g64", "--scale", "awq", "--round", "gptq"],
     "adadim, 2 bits": ["--packing", "int2-g64", "--method", "adadim"],
+    "os+, 2 bits": ["--packing", "int2-g64", "--method", "os+"],
 }
 CORRECTED = ["rtn, 2 bits", "gptq, 2 bits", "gptq, 3 bits"]
 FOLLOWING = "{type: distillation, teacher: {original}, divergence: 1, cross_entropy: 0.0586}"
@@ -68,6 +73,12 @@ log: {{plot: false}}
 """
 
 
+def processor_seconds():
+    """What the programs run so far have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Study:
     def __init__(self, graft, output, text, windows):
         self.graft, self.output, self.text, self.windows = graft, output.resolve(), text, windows
@@ -92,22 +103,21 @@ class Study:
         """The row of that name, made unless it was."""
         file = self.output / (name.replace(",", "").replace(" ", "-") + ".json")
         if not file.exists():
-            started = time.time()
-            row = make(file.with_suffix(""))
-            row.setdefault("seconds", time.time() - started)
-            file.write_text(json.dumps(row, indent=1))
+            file.write_text(json.dumps(make(file.with_suffix("")), indent=1))
         print(name, flush=True)
         return json.loads(file.read_text())
 
     def packed(self, folder, options):
         measured = any(word in options for word in ("--method", "--scale", "--round"))
         if not folder.exists():
-            report = self.call(
-                "quantize", self.original, "--output", folder, *options, *(CALIBRATED if measured else []), "--json")
-            folder.with_suffix(".report").write_text(report)
+            started = processor_seconds()
+            report = json.loads(self.call(
+                "quantize", self.original, "--output", folder, *options, *(CALIBRATED if measured else []), "--json"))
+            report["processor_seconds"] = processor_seconds() - started
+            folder.with_suffix(".report").write_text(json.dumps(report, indent=1))
         report = json.loads(folder.with_suffix(".report").read_text())
-        return {key: report[name] for key, name in
-                [("bytes", "bytes"), ("peak", "peak_bytes"), ("seconds", "seconds")]} | self.measure(folder)
+        return {"bytes": report["bytes"], "peak": report["peak_bytes"], "seconds": report["processor_seconds"],
+                **self.measure(folder)}
 
     def corrected(self, folder, base, correction):
         recipe = folder.with_suffix(".yaml")
@@ -116,12 +126,15 @@ class Study:
             folder=folder, base=base, adapter=adapter, objective=objective.replace("{original}", str(self.original)),
             steps=steps, rate=rate, batch=2 if "blocks" in objective else 4, calibration=ROOT / "Data/jargon/train.jsonl",
             measured="calibration: {max_rows: 96}" if "lqer" in adapter or "eora" in adapter else ""))
+        started = processor_seconds()
         self.call("train", recipe, "--overwrite")
+        seconds = processor_seconds() - started
         adapter = folder / "adapter"
         size = sum(file.stat().st_size for file in adapter.glob("*.safetensors"))
         report = json.loads((folder / "report.json").read_text())
         packed = json.loads(pathlib.Path(base).with_suffix(".report").read_text())
-        return {"bytes": packed["bytes"] + size, "peak": report["peak_rss_mb"] * 1e6, **self.measure(base, adapter)}
+        return {"bytes": packed["bytes"] + size, "peak": report["peak_rss_mb"] * 1e6, "seconds": seconds,
+                **self.measure(base, adapter)}
 
     def table(self, wanted):
         rows = {}
@@ -136,7 +149,7 @@ class Study:
                     rows[name] = self.kept(name, lambda out: self.corrected(out, folder, correction))
         original = next(iter(rows.values()))["perplexity_a"]
         lines = [
-            "| how | perplexity | KL to float | same top token | MB of layers | minutes | peak MB |",
+            "| how | perplexity | KL to float | same top token | MB of layers | processor minutes | peak MB |",
             "|---|--:|--:|--:|--:|--:|--:|", f"| float | {original:.2f} | | | 424.7 | | |",
         ]
         for name, row in rows.items():

@@ -79,7 +79,7 @@ public struct StatisticsFile: Sendable, Equatable {
 
   /// Writes measurements, whole or not at all, and makes the folder they go to.
   public func write(_ statistics: [String: SiteStatistics]) throws {
-    if let slash = path.lastIndex(of: "/"), slash > path.startIndex { try Folder.create(String(path[..<slash])) }
+    try Folder.createParent(of: path)
     try HDF5Writer.write(path) { file in
       try file.set("format", 1)
       try file.set("base", base)

@@ -16,6 +16,13 @@ public enum Folder {
     guard isFolder(path) else { throw FileError(path, "is a file, where a folder is needed") }
   }
 
+  /// Makes the folder that a file or folder of this name goes to.
+  ///
+  /// - Throws: a ``FileError`` when it cannot be made, or is a file.
+  public static func createParent(of path: String) throws {
+    if let slash = path.lastIndex(of: "/"), slash > path.startIndex { try create(String(path[..<slash])) }
+  }
+
   /// Whether a folder is there.
   public static func isFolder(_ path: String) -> Bool {
     var information = stat()

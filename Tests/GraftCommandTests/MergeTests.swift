@@ -62,6 +62,18 @@ struct MergeTests {
     }
   }
 
+  @Test func `Folders of what a run shall write are made before it trains, and what cannot be made is told then`()
+    throws
+  {
+    try train("merge.output=new/deeper/merged.gguf", "export.gguf=other/model.gguf", "max_steps=2", "learning_rate=0")
+    #expect(
+      Folder.exists(scratch.path + "/new/deeper/merged.gguf") && Folder.exists(scratch.path + "/other/model.gguf"))
+    let ending = try Command.run(
+      ["train", "recipe.yaml", "--overwrite", "merge.output=base.gguf/merged.gguf"], in: scratch.path)
+    #expect(ending.code == 3 && ending.errors.contains("base.gguf: is a file"), "\(ending.code) \(ending.errors)")
+    #expect(!ending.errors.contains("step"), "\(ending.errors)")
+  }
+
   @Test func `Raising the lost layers to eight bits keeps the change`() throws {
     try train()
     let bounds = ["--min-survival", "0.9", "--max-kl", "0.05", "--min-top1", "0.9"]

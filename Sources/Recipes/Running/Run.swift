@@ -59,6 +59,7 @@ public final class Run {
     if start == .afresh { try RunFolder.refuseUnfinished(recipe) }
     plan = try RunPlan(recipe)
     folder = try RunFolder(recipe.outputDirectory.path)
+    try RunResults.createFolders(for: recipe)
     if start != .resuming { folder.clear() }
     training = plan.start
     if start == .resuming { try restore() }

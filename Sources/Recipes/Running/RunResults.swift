@@ -15,6 +15,15 @@ struct RunResults {
     (self.plan, self.trained, self.adapter) = (plan, trained, adapter)
   }
 
+  /// Makes the folders they go to: what cannot be made is better known before training.
+  ///
+  /// - Throws: a `FileError` for a folder that cannot be made.
+  static func createFolders(for recipe: Recipe) throws {
+    let merged = recipe.merge.flatMap { $0.format == .adapterOnly ? nil : $0.output.path }
+    let exported = [recipe.export?.peft?.path, recipe.export?.gguf?.path, recipe.export?.ggufLora?.path]
+    for path in ([merged] + exported).compactMap({ $0 }) { try Folder.createParent(of: path) }
+  }
+
   /// Writes them, each proved by reading it back, and returns their paths and the merge's report.
   func write(_ say: (String) -> Void) throws -> (paths: [String], merge: MergeReport?) {
     var paths: [String] = []

@@ -174,6 +174,22 @@ extension Module {
     withoutActuallyEscaping(body) { visit(Visitor(onBatchNorm: $0)) }
   }
 
+  /// The numbers of a model that carries no adapter, packed ones and the moments of batch norms included; not those of
+  /// the layer called `skipped`.
+  public func weightCount(without skipped: String? = nil) -> Int {
+    var copy = self
+    var count = 0
+    func add(_ name: String, _ weight: FrozenWeight) { if name != skipped { count += weight.rows * weight.columns } }
+    copy.forEachLinear { add($0, $1.base.weight) }
+    copy.forEachEmbedding { add($0, $1.base.weight) }
+    copy.forEachConvolution { add($0, $1.base.weight) }
+    copy.forEachParameter { name, parameter in
+      if skipped.map({ name.hasPrefix($0 + ".") }) != true { count += parameter.value.count }
+    }
+    copy.forEachBatchNorm { count += 2 * $1.weight.value.count }
+    return count
+  }
+
   /// What training changes, by name in the order of the model.
   public var trainableParameters: [TrainableParameter] {
     var copy = self

@@ -36,6 +36,9 @@ struct SequenceTests {
     // A 3 x 3 filter and four numbers of a norm for each of 384 channels.
     #expect(results[1]["numbers_added_without_head"]?.array?.compactMap(\.int) == [384 * 13, 384 * 13])
     #expect(results[1]["accuracy"]?.array?.count == 2)
+    // Four convolutions; for each of 384 channels a bias, two weights of a norm and two moments.
+    let body = (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128) * 9 + 5 * 384
+    #expect(try JSON(parsing: ending.output)["body_numbers"]?.int == body)
     let folder = scratch.path + "/out"
     for name in ["results.json", "accuracies.csv", "predictions.csv", "clr.svg", "report.html"] {
       #expect(Folder.exists(folder + "/" + name), "\(name)")
@@ -114,6 +117,9 @@ struct SequenceTests {
     try refused(["strategies": "[{strategy: adapter, adapter: {type: corda}}]"], 2, "needs calibration")
     try refused(["strategies": "[head, {name: head, strategy: clr}]"], 2, "two strategies are called 'head'")
     try refused(["strategies": "[{name: a/b, strategy: head}]"], 2, "cannot name a folder")
+    try refused(
+      ["scenario": "class", "strategies": "[mos]", "mos": "{samples: 1000}", "train": "{batch_size: 65536}"], 2,
+      "lower mos.samples or train.batch_size")
     try refused(["mos": "{alpha: 2}", "ear": "{stage: 2}"], 2, "did you mean 'stages'?")
     try refused(["strategies": "[]"], 2, "must be a list of strategies")
     try refused(["strategies": "[head]", "ear": "{stages: 2}"], 2, "'ear' is of no use")
@@ -122,6 +128,11 @@ struct SequenceTests {
     try recipe(["strategies": "[head]"])
     #expect(try run().code == 0)
     try refused(["strategies": "[head]", "seed": "7"], 3, "holds another sequence")
+    let lock = open(scratch.path + "/out/.lock", O_RDWR)
+    defer { close(lock) }
+    #expect(flock(lock, LOCK_EX | LOCK_NB) == 0)
+    try refused(["strategies": "[head]"], 3, "is in use by another run")
+    flock(lock, LOCK_UN)
     // The same names, other contents: a network with one byte changed, and a strategy of another adapter.
     let network = scratch.path + "/network"
     try FileManager.default.copyItem(atPath: data + "/cifar-trunk", toPath: network)

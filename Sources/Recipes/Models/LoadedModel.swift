@@ -89,14 +89,7 @@ public struct LoadedModel: Sendable {
   }
 
   /// The numbers of all weights of a model that carries no adapter.
-  public var parameterCount: Int {
-    var copy = network
-    var count = 0
-    copy.forEachLinear { count += $1.base.weight.rows * $1.base.weight.columns }
-    copy.forEachEmbedding { count += $1.base.weight.rows * $1.base.weight.columns }
-    copy.forEachParameter { count += $1.value.count }
-    return count
-  }
+  public var parameterCount: Int { network.weightCount() }
 }
 
 /// Whole text files of a sensible size.

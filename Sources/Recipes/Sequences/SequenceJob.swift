@@ -20,12 +20,9 @@ public struct SequenceJob {
     let network = try ImageCheckpoint(recipe.model).network(), tasks = try tasks()
     let preparation = preparation(for: network)
     try checkSize(of: network, preparation)
-    var body = network, size = 0
-    body.forEachConvolution { size += $1.base.weight.rows * $1.base.weight.columns + ($1.base.bias?.value.count ?? 0) }
-    body.forEachLinear { name, layer in
-      if name != network.headName { size += layer.base.weight.rows * layer.base.weight.columns }
+    if recipe.methods.contains(where: { $0.strategy == .mos }) {
+      try checkSamples(classes: tasks.reduce(0) { $0 + $1.classNames.count }, width: network.featureWidth)
     }
-    body.forEachBatchNorm { size += 4 * $1.weight.value.count }
     // Every way of learning is made before the first learns: what cannot be is told at once.
     let heldOut = try recipe.heldOut.map { name in
       (name, ImageExamples(spreadOver: try ImageSet(try KnownImageSet.resolve(name)), limit: recipe.heldOutLimit))
@@ -37,12 +34,16 @@ public struct SequenceJob {
       run.heldOut = heldOut
       return run
     }
-    try Self.keep(try mark(tasks), in: recipe.output, "sequence.txt")
-    for run in runs { try Self.keep(run.method.mark, in: recipe.output + "/" + run.method.name, "strategy.txt") }
-    let results = try runs.map { try $0.run(progress: progress) }
-    let report = SequenceReport(tasks: tasks, results: results, bodySize: size)
-    try report.write(to: recipe.output)
-    return report
+    let mark = try mark(tasks), lock = try RunFolder(recipe.output)
+    return try withExtendedLifetime(lock) {
+      try Self.keep(mark, in: recipe.output, "sequence.txt")
+      for run in runs { try Self.keep(run.method.mark, in: recipe.output + "/" + run.method.name, "strategy.txt") }
+      let results = try runs.map { try $0.run(progress: progress) }
+      let size = network.weightCount(without: network.headName)
+      let report = SequenceReport(tasks: tasks, results: results, bodySize: size)
+      try report.write(to: recipe.output)
+      return report
+    }
   }
 
   /// The tasks, in order.
@@ -105,6 +106,17 @@ public struct SequenceJob {
         "'\(recipe.model)' reads images of \(input.height) × \(input.width) alone, and image_size is \(height); remove it",
         key: "image_size")
     }
+  }
+
+  /// Refuses more drawn features than this machine's memory holds.
+  private func checkSamples(classes: Int, width: Int) throws {
+    let settings = recipe.settings, each = settings.mos.samples * settings.batchSize
+    // They are drawn a class at a time and then laid together. All factors are bounded where they are read.
+    let bytes = Double(classes) * Double(each) * Double(width) * 8
+    guard bytes > Double(ProcessMemory.machine) else { return }
+    throw GraftError(
+      "mos draws \(settings.mos.samples) batches of \(settings.batchSize) features for each of \(classes) classes, \(Int(bytes / 1e9)) GB, and this machine has \(ProcessMemory.machine / 1_000_000_000); lower mos.samples or train.batch_size",
+      key: "mos.samples")
   }
 
   /// What the network asks of images, at the recipe's size.

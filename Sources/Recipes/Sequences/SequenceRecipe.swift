@@ -13,10 +13,17 @@ import Sequences
 ///     tasks:
 ///       - {name: animals, train: animal-mnist/train, test: animal-mnist/test, parts: 2, per_class: 100}
 ///     train: {epochs: 5, batch_size: 32, learning_rate: 1e-3}
+///       # train's role_rates: {head: 2} multiplies the rate of one role's parameters
 ///     clr: {variant: reduced, moments: learned}   # or kept: those of the body
 ///     adapter: {type: lora, rank: 8}     # in place of clr where a strategy shares what learns
+///     probe: {strength: 1}               # C of the regression: the less, the more it is held back
 ///     ewc: {lambda: 100}
-///     memory: 200
+///     memory: 200                        # images of a task that replay keeps and ewc measures
+///     mos: {alpha: 0.1, orthogonality: 0.1, temperature: 0.8, rounds: 4, covariance: full,
+///           alignment_epochs: 30, alignment_rate: 0.005, samples: 5}
+///     ear: {stages: 4, width: 2000, false_alarms: 0.05, validation: 0.2, window: 64,
+///           held_out: [animal-mnist/test], held_out_limit: 500}
+///     keep_features: true                # of stages below the first that learns, in files
 ///     seed: 42
 ///
 /// `classes` names a task's classes; `parts` cuts them, in order, into so many tasks of equal size; `per_class` and

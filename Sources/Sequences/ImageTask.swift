@@ -37,7 +37,7 @@ public struct ImageTask: Sendable {
   /// The task of telling `classes` of two sets apart, all of them where none are named; `limit` and `testLimit` take
   /// the first so many images of each class.
   ///
-  /// - Throws: a ``FileError`` for sets of other classes, a class that a set does not have or has no image of, and fewer
+  /// - Throws: a ``FileError`` for sets of other classes or of images of other sizes, a class that a set does not have or has no image of, and fewer
   ///   than two classes.
   public init(
     name: String, train: ImageSet, test: ImageSet, classes: [String]? = nil, limit: Int? = nil,
@@ -47,6 +47,12 @@ public struct ImageTask: Sendable {
       throw FileError(
         test.path, "has classes \(test.classNames.joined(separator: ", ")); \(train.path) has others",
         remedy: "train and test a task on parts of one set")
+    }
+    let sizes = [train, test].map { "\($0.height) × \($0.width) × \($0.channels)" }
+    guard sizes[0] == sizes[1] else {
+      throw FileError(
+        test.path, "has images of \(sizes[1]); \(train.path) has images of \(sizes[0])",
+        remedy: "import both with the same --size and --channels")
     }
     let chosen = classes ?? train.classNames
     guard chosen.count >= 2, Set(chosen).count == chosen.count else {

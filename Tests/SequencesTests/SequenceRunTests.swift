@@ -168,6 +168,9 @@ struct SequenceRunTests {
     #expect(error(["rows"]).contains("has 1 class(es)"))
     #expect(error(["rows", "rows"]).contains("has 1 class(es)"))
     #expect(error(["rows", "up"]).contains("has no class 'up'"))
+    let colour = try images.set("colour", perClass: 4, seed: 3, channels: 3)
+    let unlike = #expect(throws: FileError.self) { _ = try ImageTask(name: "t", train: train, test: colour) }
+    #expect(unlike?.description.contains("has images of 16 × 16 × 3; ") == true, "\(String(describing: unlike))")
     let tasks = try tasks()
     #expect(throws: (any Error).self) { _ = try run(.head, [tasks[0], tasks[0]], in: "twice") }
     var wrong = settings

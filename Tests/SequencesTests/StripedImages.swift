@@ -22,17 +22,19 @@ struct StripedImages {
   }
 
   /// A set of four classes: rows, columns, squares and broad bands; `brightness` makes it another domain.
-  func set(_ name: String, perClass: Int, seed: UInt64, brightness: Double = 150) throws -> ImageSet {
+  func set(_ name: String, perClass: Int, seed: UInt64, brightness: Double = 150, channels: Int = 1) throws -> ImageSet
+  {
     try Folder.create(folder)
     let path = "\(folder)/\(name).h5", noise = RandomKey(seed: seed)
     let labels = (0..<4 * perClass).map { $0 % 4 }
     var random = noise.generator, next = 0
     try ImageSet.write(
-      path, labels: labels, classNames: ["rows", "columns", "squares", "bands"], shape: [16, 16, 1],
+      path, labels: labels, classNames: ["rows", "columns", "squares", "bands"], shape: [16, 16, channels],
       origin: ImageSet.Origin()
     ) {
       defer { next += 1 }
-      return (0..<256).map { pixel in
+      return (0..<256 * channels).map { place in
+        let pixel = place / channels
         let (row, column) = (pixel / 16, pixel % 16)
         let isBright = [row % 2, column % 2, (row + column) % 2, row / 4 % 2][labels[next]] == 0
         return UInt8(random.uniform() * 80 + (isBright ? brightness : 0))

@@ -75,7 +75,7 @@ public struct ProductBenchmark: Sendable {
     best of several rounds, in which all that is compared takes turns; one thread by the time it had a processor, all by
     the clock
     memory      bytes read a second from a buffer as large, by adding up its words
-    arithmetic  the same kernel on a matrix in the first cache, times the threads
+    arithmetic  the same kernel on a matrix in the first cache, on all threads at once
     kernels     \(["portable", "AVX2", "AVX-512"][Int(graft_processor_level().rawValue)])
     """
   }
@@ -113,9 +113,10 @@ public struct ProductBenchmark: Sendable {
         let start = secondsNow()
         multiply(large)
         let all = secondsNow() - start, near = Double(small.byteCount) / cached
+        let together = cachedRate(small, x, threads: threads)
         result.memory.raise(one: Double(buffer.count * 8) / memory, all: readRate(buffer, threads: threads))
         result.product.raise(one: Double(large.byteCount) / single, all: Double(large.byteCount) / all)
-        result.cached.raise(one: near, all: near * Double(threads))
+        result.cached.raise(one: near, all: together)
         let bound = flops / 2 / multiplyAdds(packing) * result.bytesAValue
         result.arithmetic.raise(one: bound, all: bound * Double(threads))
       }
@@ -140,6 +141,20 @@ public struct ProductBenchmark: Sendable {
     let start = now()
     body()
     return now() - start
+  }
+
+  /// Bytes of packed matrix a second where every thread multiplies one in its own cache: processors that share a core do
+  /// less together than as many alone.
+  private func cachedRate(_ matrix: FrozenWeight, _ x: Tensor, threads: Int) -> Double {
+    let times = 2000
+    let start = secondsNow()
+    Parallel.forEach(threads) { _ in
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: matrix.rows) { place in
+        guard let place = place.baseAddress else { return }
+        for _ in 0..<times { matrix.multiply(rows: 0..<matrix.rows, by: x.pointer, into: place) }
+      }
+    }
+    return Double(threads * times * matrix.byteCount) / (secondsNow() - start)
   }
 
   /// Bytes read a second by so many threads, each from a part of its own.

@@ -123,24 +123,31 @@ struct LevelOrder: @unchecked Sendable {
   let table: UnsafePointer<Float>
   /// The largest.
   let largest: Float
-  private let codes: UnsafePointer<UInt8>, middles: UnsafePointer<Float>, tiesRise: UnsafePointer<Bool>
-  private let count: Int
+  /// The codes in rising order of their levels, and above what a value belongs to the next one; fifteen, the last
+  /// infinite where there are fewer levels.
+  private let codes: UnsafePointer<UInt8>, bounds: UnsafePointer<Float>
 
   init(_ levels: GroupLayout.Levels, tiesToEven: Bool) {
     let table = levels.table
     // Of 0 and −0 only the first is used.
     let order = (0..<16).filter { $0 != 8 || table[8] != 0 }.sorted { (table[$0], $0) < (table[$1], $1) }
     self.table = table
-    (largest, count) = (table[order[order.count - 1]], order.count)
+    largest = table[order[order.count - 1]]
     codes = kept(order.map { UInt8($0) })
-    middles = kept(zip(order, order.dropFirst()).map { (table[$0] + table[$1]) / 2 })
-    tiesRise = kept(order.dropFirst().map { tiesToEven && $0 % 2 == 0 })
+    let bounds = zip(order, order.dropFirst()).map { low, high in
+      let middle = (table[low] + table[high]) / 2
+      // A tie that rises is above the number just below the middle.
+      return tiesToEven && high % 2 == 0 ? middle.nextDown : middle
+    }
+    self.bounds = kept(bounds + [Float](repeating: .infinity, count: 15 - bounds.count))
   }
 
   @inline(__always)
   func code(_ value: Float) -> UInt8 {
-    var place = 0
-    for i in 0..<count - 1 where value > middles[i] || (value == middles[i] && tiesRise[i]) { place = i + 1 }
+    var place = value > bounds[7] ? 8 : 0
+    place += value > bounds[place + 3] ? 4 : 0
+    place += value > bounds[place + 1] ? 2 : 0
+    place += value > bounds[place] ? 1 : 0
     return codes[place]
   }
 }

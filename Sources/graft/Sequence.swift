@@ -39,7 +39,7 @@ struct Sequence: ParsableCommand {
 
   func run() throws {
     let report: SequenceReport
-    if try TextSequenceRecipe.kind(of: recipe).isText {
+    if try RecipeKind(of: recipe) == .textSequence {
       let sequence = try TextSequenceRecipe(recipe, catalogue: .graft)
       guard let whole = try TextSequenceJob(sequence).run(progress: { Console.error($0) }) else {
         Console.error("interrupted; everything needed to go on is kept: graft sequence \(recipe)")

@@ -20,24 +20,28 @@ struct Validate: ParsableCommand {
     var failed = false
     for path in recipes {
       do {
-        let kind = try TextSequenceRecipe.kind(of: path)
-        if kind.isSequence {
-          if kind.isText {
-            _ = try TextSequenceRecipe(path, catalogue: .graft)
-          } else {
-            _ = try SequenceRecipe(path, catalogue: .graft)
-          }
-          Console.result("\(path): well-formed")
-          continue
-        }
-        let recipe = try Recipe.read(path, catalogue: .graft)
-        Console.result(
-          printResolved ? recipe.resolvedYAML(toolVersion: graftVersion, hashes: [:]) : "\(path): well-formed")
+        Console.result(try resolved(path) ?? "\(path): well-formed")
       } catch let error as RecipeError {
         Console.error("\(error)  (exit 2)")
         failed = true
       }
     }
     if failed { throw Ending(code: 2) }
+  }
+
+  /// Checks the recipe at `path`; with every key filled in where that was asked for.
+  private func resolved(_ path: String) throws -> String? {
+    switch try RecipeKind(of: path) {
+    case .run:
+      let recipe = try Recipe.read(path, catalogue: .graft)
+      return printResolved ? recipe.resolvedYAML(toolVersion: graftVersion, hashes: [:]) : nil
+    case .textSequence: _ = try TextSequenceRecipe(path, catalogue: .graft)
+    case .imageSequence: _ = try SequenceRecipe(path, catalogue: .graft)
+    case .quantisation: _ = try QuantizeSettings(path, options: QuantizeSettings(), catalogue: .graft)
+    }
+    guard !printResolved else {
+      throw UsageError(description: "--print-resolved is of recipes of runs, and \(path) is none; leave it out")
+    }
+    return nil
   }
 }

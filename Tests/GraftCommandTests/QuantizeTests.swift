@@ -118,6 +118,9 @@ struct QuantizeTests {
       skip: [o_proj]
       calibration: {data: text.txt, sequences: 16, length: 32}
       """, to: "packing.yaml")
+    let check = try run("validate", "packing.yaml")
+    #expect(check.code == 0 && check.output == "packing.yaml: well-formed\n")
+    #expect(try run("validate", "packing.yaml", "--print-resolved").errors.contains("is of recipes of runs"))
     let said = try run("quantize", "packing.yaml")
     try #require(said.code == 0, "\(said.errors)")
     let options = [
@@ -145,8 +148,8 @@ struct QuantizeTests {
       round: up
       calibration: {sequences: 0}
       """, to: "packing.yaml")
-    let ending = try run("quantize", "packing.yaml")
-    #expect(ending.code == 2)
+    let ending = try run("quantize", "packing.yaml"), check = try run("validate", "packing.yaml")
+    #expect(ending.code == 2 && check.code == 2 && check.errors.contains("did you mean 'method'?"))
     for part in [
       ":2:10", "unknown packing", ":3:1", "did you mean 'method'?", ":4:8", "nearest | gptq",
       ":5:26", "'calibration.data' is missing",

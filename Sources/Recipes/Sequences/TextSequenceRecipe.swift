@@ -16,7 +16,8 @@ import Foundation
 ///     mhr: {skills: 4, heads: 1, router_rate: 100}     # also rank and alpha, where they differ from the adapter's
 ///
 /// A task without files of its own takes the rows of `data.train` and `data.eval` whose `data.task_field` is its
-/// `select`, which is its name unless given. `train` and its kin hold for each task.
+/// `select`, which is its name unless given. `train` and its kin hold for each task. ``TextSequenceStrategy/mhr`` takes
+/// the adapter's targets, layers, rank and alpha, and neither dropout nor init.
 public struct TextSequenceRecipe: Sendable {
   /// One entry of `tasks`.
   public struct Task: Sendable, Equatable {
@@ -45,27 +46,6 @@ public struct TextSequenceRecipe: Sendable {
   private var hasCommonFiles = false
 
   static let ownKeys = ["strategies", "tasks", "memory", "ewc", "mhr"]
-
-  /// Whether the file at `path` is a recipe of a sequence at all, and of one of texts.
-  ///
-  /// - Throws: a ``RecipeError`` when it cannot be read or is not YAML.
-  public static func kind(of path: String) throws -> (isSequence: Bool, isText: Bool) {
-    let root: RecipeNode
-    do throws(RecipeDocument.Stop) { root = try RecipeDocument.read(try RecipeText.read(path)) } catch {
-      throw RecipeError([error.problem], path: path)
-    }
-    guard case .mapping(let pairs) = root.content else { return (false, false) }
-    let keys = Set(pairs.map(\.key))
-    // A network of images is named by its path alone; a model of text has the section of a run.
-    let model = pairs.first { $0.key == "model" }?.value
-    let isOfText =
-      switch model?.content {
-      case .mapping?: true
-      case nil: keys.contains("adapter") || keys.contains("data")
-      default: keys.contains("data")
-      }
-    return (keys.contains("tasks") || keys.contains("strategies"), isOfText)
-  }
 
   /// Reads the recipe at `path`.
   ///

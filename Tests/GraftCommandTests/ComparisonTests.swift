@@ -96,6 +96,7 @@ struct ComparisonTests {
     (["--seconds", "3"], "no other budget does"),
     (["--families", "lora,lore"], "family 'lore' is not one of"),
     (["--families", "lora", "--set", "dora:adapter.dropout=0.1"], "family 'dora', which is not compared"),
+    (["--families", "lora,mhr"], "'mhr' learns a mixture for each task, and no row names its task"),
     (["--seeds", "0"], "--seeds must be at least 1"),
   ])
   func `A comparison that cannot be made is refused before any run`(_ wrong: [String], _ problem: String) throws {

@@ -70,7 +70,7 @@ public struct Comparison: Sendable {
   /// The runs, families in order and seeds within them; and, where families were not named, those that cannot be
   /// trained by the recipe, with why.
   ///
-  /// - Throws: what reading the recipe and grafting a named family on its model throw.
+  /// - Throws: what reading the recipe, checking it and grafting a named family on its model throw.
   public func members(
     catalogue: RecipeCatalogue
   ) throws -> (runs: [Member], leftOut: [(family: String, reason: String)]) {
@@ -91,6 +91,8 @@ public struct Comparison: Sendable {
         leftOut.append((family, reason))
         return [Member]()
       }
+      // What a family refuses of the recipe is told before another has trained.
+      if areNamed { try RunPlan.check(changed()) }
       // Full fine-tuning has no rank: it shows what all numbers would give.
       if budget == .params && family != Full.method {
         let rank = try rank(of: changed(), wanted: wanted)

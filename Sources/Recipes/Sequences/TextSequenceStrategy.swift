@@ -24,7 +24,8 @@ public enum TextSequenceStrategy: String, Sendable, CaseIterable {
     case .sequential: "sequential: one adapter, taught task after task"
     case .replay: "replay: the same, with kept rows of every earlier task mixed in"
     case .ewc: "ewc: the same, pulled back to what earlier tasks needed"
-    case .mhr: "mhr: one inventory of skills mixed for each task; learned mixtures stay, but the skills are shared"
+    case .mhr:
+      "mhr: one inventory of skills mixed for each task; learned mixtures stay, but the skills are shared; the adapter's dropout and init are not its"
     case .joint: "joint: one adapter on all tasks at once, which is no sequence but what there is to reach"
     }
   }

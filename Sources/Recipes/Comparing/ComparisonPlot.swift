@@ -48,7 +48,9 @@ struct ComparisonPlot {
     let edge = rows.filter { front.contains($0.family) }.sorted { $0.stepSeconds < $1.stepSeconds }
     let path = edge.map { at(x($0.stepSeconds)) + "," + at(y($0.loss)) }.joined(separator: " ")
     lines.append("<polyline fill=\"none\" stroke=\"#4477aa\" stroke-dasharray=\"4 3\" points=\"\(path)\"/>")
-    for row in rows {
+    let names = Self.places(
+      of: rows.map { (x($0.stepSeconds), y($0.loss), 7 * Double($0.family.count)) })
+    for (row, name) in zip(rows, names) {
       let (cx, cy) = (at(x(row.stepSeconds)), at(y(row.loss)))
       let color = front.contains(row.family) ? "#4477aa" : "#999999"
       if row.deviation > 0 {
@@ -58,11 +60,25 @@ struct ComparisonPlot {
       }
       lines.append("<circle cx=\"\(cx)\" cy=\"\(cy)\" r=\"4.5\" fill=\"\(color)\"/>")
       lines.append(
-        "<text x=\"\(at(x(row.stepSeconds) + 8))\" y=\"\(cy)\" dominant-baseline=\"middle\">\(LossPlot.escaped(row.family))</text>"
+        "<text x=\"\(at(name.x))\" y=\"\(at(name.y))\" dominant-baseline=\"middle\">\(LossPlot.escaped(row.family))</text>"
       )
     }
     lines.append("</svg>")
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// Where the names of dots stand: to their right, and lower where another name stands there.
+  static func places(of dots: [(x: Double, y: Double, width: Double)]) -> [(x: Double, y: Double)] {
+    let line = 13.0
+    var taken: [(x: Double, y: Double, width: Double)] = []
+    return dots.map { dot in
+      var place = (x: dot.x + 8, y: dot.y, width: dot.width)
+      while taken.contains(where: {
+        abs($0.y - place.y) < line && place.x < $0.x + $0.width && $0.x < place.x + place.width
+      }) { place.y += 1 }
+      taken.append(place)
+      return (place.x, place.y)
+    }
   }
 
   /// The least and the largest of `values`, with a margin.

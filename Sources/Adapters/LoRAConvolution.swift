@@ -53,12 +53,13 @@ public struct LoRAConvolution: Adapter {
 
   /// The convolution's output with the low-rank branch.
   public func callAsFunction(_ x: Tensor, over base: FrozenConvolution, _ context: Context) -> Tensor {
-    base(x) + branch(x, over: base, context)
+    let mask = dropoutMask(x.shape, dropout, context.random?[site])
+    guard mask == nil, bias == nil else { return base(x) + branch(x, mask, over: base) }
+    return base.changed(x, a: a.value, b: b.value, scale: scale)
   }
 
   /// s B (A ⊛ dropout(x)), and its bias.
-  func branch(_ x: Tensor, over base: FrozenConvolution, _ context: Context) -> Tensor {
-    let mask = dropoutMask(x.shape, dropout, context.random?[site])
+  private func branch(_ x: Tensor, _ mask: (@Sendable () -> Tensor)?, over base: FrozenConvolution) -> Tensor {
     let hidden = base.convolved(mask.map { x * $0() } ?? x, with: a.value)
     return scale * conv2d(hidden, weight: b.value, bias: bias?.value)
   }
@@ -120,7 +121,7 @@ public struct DoRAConvolution: Adapter {
     var plain = base
     plain.bias = nil
     let turned = Self.norms(base.weight.unpacked() + lora.change).reshaped([1, base.outputs, 1, 1])
-    let y = (magnitude.value / turned) * (plain(x) + lora.branch(x, over: base, context))
+    let y = (magnitude.value / turned) * lora(x, over: plain, context)
     return base.bias.map { y + $0.value.reshaped([1, base.outputs, 1, 1]) } ?? y
   }
 

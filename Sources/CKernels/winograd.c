@@ -37,15 +37,16 @@ size_t graft_winograd_scratch_count(const graft_winograd *w, size_t count) {
 }
 
 /// The transforms of up to eight filters at a time, g₀, (g₀ + g₁ + g₂) / 2, (g₀ - g₁ + g₂) / 2 and g₂ along each axis.
-void graft_winograd_filters(const graft_winograd *w, const float *weight, bool is_transposed, size_t first,
-                            size_t count, float *filters) {
+void graft_winograd_filters(const graft_winograd *w, const float *weight, size_t distance, bool is_transposed,
+                            size_t first, size_t count, float *filters) {
   const size_t together = outputs_together(w), part = padded_outputs(w) * w->inputs;
   const size_t end = first + count < padded_outputs(w) ? first + count : padded_outputs(w);
   for (size_t k = first; k < end; k += together) {
     for (size_t c = 0; c < w->inputs; c++) {
       float g[9][8] = {{0}}, h[12][8], *target = filters + k * w->inputs + c * together;
       for (size_t r = 0; r < together && k + r < w->outputs; r++) {
-        const float *from = is_transposed ? weight + (c * w->outputs + k + r) * 9 : weight + ((k + r) * w->inputs + c) * 9;
+        const size_t filter = k - first + r;
+        const float *from = is_transposed ? weight + c * distance + filter * 9 : weight + filter * distance + c * 9;
         for (int i = 0; i < 9; i++) g[i][r] = from[is_transposed ? 8 - i : i];
       }
       for (int j = 0; j < 3; j++) {
@@ -104,10 +105,10 @@ void graft_winograd_filters(const graft_winograd *w, const float *weight, bool i
 #endif
 
 void graft_winograd_convolve(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
-                             const float *_Nullable bias, float *y, float *scratch) {
+                             const float *_Nullable bias, float *y, float *_Nullable beside, float *scratch) {
 #if defined(__x86_64__)
-  if (w->level == GRAFT_AVX512) return convolve_16(w, filters, x, first, count, bias, y, scratch);
-  if (w->level == GRAFT_AVX2) return convolve_8(w, filters, x, first, count, bias, y, scratch);
+  if (w->level == GRAFT_AVX512) return convolve_16(w, filters, x, first, count, bias, y, beside, scratch);
+  if (w->level == GRAFT_AVX2) return convolve_8(w, filters, x, first, count, bias, y, beside, scratch);
 #endif
-  convolve_4(w, filters, x, first, count, bias, y, scratch);
+  convolve_4(w, filters, x, first, count, bias, y, beside, scratch);
 }

@@ -144,13 +144,14 @@ static inline void NAMED(put)(float *row, V first, V second, size_t width, bool 
   }
 }
 
-/// Puts output `k` of the tiles together: along each axis m₀ + m₁ + m₂ and m₁ - m₂ - m₃.
+/// Puts output `k` of the tiles together: along each axis m₀ + m₁ + m₂ and m₁ - m₂ - m₃. `y` is its plane of the first
+/// image, `stride` floats before that of the next.
 static void NAMED(transform_outputs)(const graft_winograd *w, const float *products, size_t pitch, size_t first,
-                                     size_t count, size_t k, float bias, float *y) {
+                                     size_t count, size_t k, float bias, float *y, size_t stride, bool accumulates) {
   const size_t across = tiles_across(w), down_all = tiles_down(w), part = padded_outputs(w) * pitch;
   for (size_t i = 0; i < count; i++) {
     const size_t image = (first + i) / down_all, down = (first + i) % down_all;
-    float *row = y + image * w->output_stride + (k * w->output_height + 2 * down) * w->output_width;
+    float *row = y + image * stride + 2 * down * w->output_width;
     const bool has_second = 2 * down + 1 < w->output_height;
     for (size_t t = 0; t < across; t += LANES) {
       const float *m = products + k * pitch + i * across + t;
@@ -163,17 +164,17 @@ static void NAMED(transform_outputs)(const graft_winograd *w, const float *produ
       }
       const size_t left = w->output_width - 2 * t;
       V even = upper[0] + upper[1] + upper[2] + bias, odd = upper[1] - upper[2] - upper[3] + bias;
-      NAMED(put)(row + 2 * t, LOW(even, odd), HIGH(even, odd), left, w->accumulates);
+      NAMED(put)(row + 2 * t, LOW(even, odd), HIGH(even, odd), left, accumulates);
       if (!has_second) continue;
       even = lower[0] + lower[1] + lower[2] + bias;
       odd = lower[1] - lower[2] - lower[3] + bias;
-      NAMED(put)(row + w->output_width + 2 * t, LOW(even, odd), HIGH(even, odd), left, w->accumulates);
+      NAMED(put)(row + w->output_width + 2 * t, LOW(even, odd), HIGH(even, odd), left, accumulates);
     }
   }
 }
 
 static void NAMED(convolve)(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
-                            const float *bias, float *y, float *scratch) {
+                            const float *bias, float *y, float *beside, float *scratch) {
   const size_t pitch = padded_tiles(w, count), tiles = count * tiles_across(w), outputs = padded_outputs(w);
   float *products = scratch + 16 * w->inputs * pitch, *line = products + 16 * outputs * pitch;
   memset(line, 0, (2 * padded_line(w) + 64) * sizeof(float));
@@ -182,8 +183,13 @@ static void NAMED(convolve)(const graft_winograd *w, const float *filters, const
     NAMED(multiply)(w, filters + part * outputs * w->inputs, scratch + part * w->inputs * pitch,
                     products + part * outputs * pitch, pitch, tiles);
   }
-  for (size_t k = 0; k < w->outputs; k++) {
-    NAMED(transform_outputs)(w, products, pitch, first, count, k, bias ? bias[k] : 0, y);
+  const size_t plane = w->output_height * w->output_width, own = w->outputs - w->beside;
+  for (size_t k = 0; k < own; k++) {
+    NAMED(transform_outputs)(w, products, pitch, first, count, k, bias ? bias[k] : 0, y + k * plane, w->output_stride,
+                             w->accumulates);
+  }
+  for (size_t k = own; k < w->outputs; k++) {
+    NAMED(transform_outputs)(w, products, pitch, first, count, k, 0, beside + (k - own) * plane, w->beside * plane, false);
   }
 }
 

@@ -61,6 +61,15 @@ public struct FrozenConvolution: FrozenLayer {
       padding: padding(height: x.shape[2], width: x.shape[3]), dilation: dilation, groups: groups)
   }
 
+  /// The layer's output with its filters changed by `scale` times B A: `a` is `[rank, inputs, kernelHeight, kernelWidth]`,
+  /// `b` `[outputs, rank, 1, 1]`. Of a convolution in one group.
+  public func changed(_ x: Tensor, a: Tensor, b: Tensor, scale: Float) -> Tensor {
+    require(groups == 1, "a low-rank change of a convolution in \(groups) groups has no form")
+    return lowRankConv2d(
+      x, weight, bias: bias?.value, a: a, b: b, scale: scale, stride: stride,
+      padding: padding(height: x.shape[2], width: x.shape[3]), dilation: dilation)
+  }
+
   /// Other filters, `[outputs, inputs / groups, kernelHeight, kernelWidth]`, moved over `x` as its own are; no bias.
   public func convolved(_ x: Tensor, with filters: Tensor) -> Tensor {
     conv2d(

@@ -26,6 +26,8 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     ConvolutionCase(input: [1, 4, 2, 2], weight: [4, 4, 4, 4], padding: Padding(2)),
     ConvolutionCase(input: [2, 4, 3, 3], weight: [4, 4, 3, 3], padding: Padding(3)),
     ConvolutionCase(input: [6, 8, 40, 40], weight: [16, 8, 3, 3], padding: Padding(1)),
+    ConvolutionCase(input: [2, 3, 15, 13], weight: [17, 3, 7, 7], stride: 2, padding: Padding(3)),
+    ConvolutionCase(input: [2, 5, 8, 7], weight: [19, 5, 3, 3], stride: 2, padding: Padding(1), dilation: 2),
     ConvolutionCase(input: [2, 24, 40, 40], weight: [24, 1, 3, 3], padding: Padding(1), groups: 24),
   ]
 }
@@ -105,5 +107,43 @@ struct ConvolutionTests {
     #expect(averagePool(x, kernel: 2, padding: Padding(1), countsPadding: false).values == [1, 2.5, 5.5, 7])
     #expect(maxPool(-x, kernel: 2, padding: Padding(1)).values == [-1, -2, -4, -5])
     #expect(globalAveragePool(x).values == [5])
+  }
+
+  @Test(arguments: [1, 2, 3, 5], [1, 2, 3])
+  func `A pool is its four loops, and its gradient goes to the first of the largest`(_ kernel: Int, _ stride: Int) {
+    for (height, width) in [(5, 5), (6, 9), (7, 35)] {
+      for (top, left) in [(0, 0), (kernel - 1, kernel / 2)] {
+        // Few values, so that there are equals, and windows that hold nothing larger than the padding.
+        let values = numbers([2, 2, height, width]).values.map { $0 < -0.5 ? -Float.infinity : ($0 * 3).rounded() }
+        let x = Tensor(values, shape: [2, 2, height, width]).watched
+        let y = maxPool(x, kernel: kernel, stride: stride, padding: Padding(top: top, bottom: 0, left: left, right: 0))
+        let g = numbers(y.shape, 1), (rows, columns) = (y.shape[2], y.shape[3])
+        var expected: [Float] = [], gradient = [Float](repeating: 0, count: values.count)
+        for plane in 0..<4 {
+          for row in 0..<rows {
+            for column in 0..<columns {
+              var best: Int?
+              for r in max(0, row * stride - top)..<min(height, row * stride - top + kernel) {
+                for c in max(0, column * stride - left)..<min(width, column * stride - left + kernel) {
+                  let place = (plane * height + r) * width + c
+                  if best.map({ values[place] > values[$0] }) ?? true { best = place }
+                }
+              }
+              guard let best else { continue }
+              expected.append(values[best])
+              gradient[best] += g.values[(plane * rows + row) * columns + column]
+            }
+          }
+        }
+        #expect(y.values == expected)
+        #expect(gradients(of: (y * g).sum, at: [x])[0].values == gradient)
+      }
+    }
+  }
+
+  @Test func `What is no number wins a pool`() {
+    let x = Tensor([1, .nan, 3, 4, 5, 6, 7, 8, 9], shape: [1, 1, 3, 3])
+    let y = maxPool(x, kernel: 2, stride: 1).values
+    #expect(y[0].isNaN && y[1].isNaN && y[2...] == [8, 9])
   }
 }

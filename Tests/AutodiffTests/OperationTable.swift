@@ -198,6 +198,15 @@ let images: [Specimen] =
         padding: c.padding, dilation: c.dilation, groups: c.groups)
     }
   }
+  + ConvolutionCase.all.filter { $0.groups == 1 }.map { c in
+    let filters = 0.3 * numbers(c.weight, 1), matrix = filters.reshaped([c.weight[0], filters.count / c.weight[0]])
+    let a = 0.3 * numbers([3, c.weight[1], c.weight[2], c.weight[3]], 3)
+    return Specimen("lowRankConv2d \(c)", [numbers(c.input), a, 0.5 * numbers([c.weight[0], 3, 1, 1], 4)]) {
+      lowRankConv2d(
+        $0[0], PackedStandIn(matrix: matrix), a: $0[1], b: $0[2], scale: 0.5, stride: c.stride, padding: c.padding,
+        dilation: c.dilation)
+    }
+  }
   + [[1, 1, 4, 4], [2, 3, 7, 9], [3, 5, 33, 29], [4, 16, 40, 40]].flatMap { (shape: Shape) in
     let channels = shape[1], x = numbers(shape), w = numbers([channels], 1) + 2, b = numbers([channels], 2)
     let moments = ChannelMoments(

@@ -44,6 +44,23 @@ struct OracleTests {
     }
   }
 
+  @Test(arguments: ConvolutionCase.all.filter { $0.groups == 1 }, [1, 4, 18])
+  func `A low-rank convolution is its parts`(_ c: ConvolutionCase, _ rank: Int) {
+    let (outputs, kernel) = (c.weight[0], (height: c.weight[2], width: c.weight[3]))
+    let w = 0.2 * numbers(c.weight, 1), frozen = PackedStandIn(matrix: w.reshaped([outputs, w.count / outputs]))
+    let a = 0.2 * numbers([rank, c.weight[1], c.weight[2], c.weight[3]], 2)
+    expectSame([numbers(c.input), a, 0.3 * numbers([outputs, rank, 1, 1], 3), numbers([outputs], 4)]) {
+      lowRankConv2d(
+        $0[0], frozen, bias: $0[3], a: $0[1], b: $0[2], scale: 0.25, stride: c.stride, padding: c.padding,
+        dilation: c.dilation)
+    } _: {
+      let base = conv2d(
+        $0[0], frozen, kernel: kernel, bias: $0[3], stride: c.stride, padding: c.padding, dilation: c.dilation)
+      let hidden = conv2d($0[0], weight: $0[1], stride: c.stride, padding: c.padding, dilation: c.dilation)
+      return base + 0.25 * conv2d(hidden, weight: $0[2])
+    }
+  }
+
   @Test func `Routed low-rank changes are each run's product`() {
     let runs = [(factors: 1, rows: 0..<30), (0, 30..<31), (1, 31..<31), (1, 31..<90)]
     expectSame([numbers([90, 50], 1), 0.2 * numbers([2, 8, 50], 2), numbers([2, 60, 8], 3)]) {

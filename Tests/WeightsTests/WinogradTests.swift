@@ -19,7 +19,7 @@ struct WinogradCase: Sendable, CustomStringConvertible {
 }
 
 /// Each level's kernels, of which those above the processor's do not run.
-private let levels = [GRAFT_PORTABLE, GRAFT_AVX2, GRAFT_AVX512].filter {
+let kernelLevels = [GRAFT_PORTABLE, GRAFT_AVX2, GRAFT_AVX512].filter {
   $0.rawValue <= graft_processor_level().rawValue
 }
 
@@ -30,7 +30,7 @@ struct WinogradTests {
     let x = noise.normals(c.images * c.inputs * c.height * c.width), w = noise.normals(c.outputs * c.inputs * 9)
     let bias = noise.normals(c.outputs)
     let expected = plain(x, w, bias, c)
-    for level in levels {
+    for level in kernelLevels {
       let whole = winograd(x, w, bias, c, level, rowsTogether: .max),
         apart = winograd(x, w, bias, c, level, rowsTogether: 3)
       #expect(bitPatterns(whole) == bitPatterns(apart))
@@ -48,9 +48,28 @@ struct WinogradTests {
     for k in 0..<5 {
       for i in 0..<6 { for t in 0..<9 { exchanged[(i * 5 + k) * 9 + 8 - t] = w[(k * 6 + i) * 9 + t] } }
     }
-    for level in levels {
+    for level in kernelLevels {
       let turned = winograd(x, exchanged, nil, c, level, rowsTogether: 2, isTransposed: true)
       #expect(bitPatterns(turned) == bitPatterns(winograd(x, w, nil, c, level, rowsTogether: 2)))
+    }
+  }
+
+  @Test(arguments: WinogradCase.all)
+  func `The last outputs go to an array of their own, bit for bit`(_ c: WinogradCase) {
+    var noise = Noise(seed: 23)
+    let x = noise.normals(c.images * c.inputs * c.height * c.width), w = noise.normals(c.outputs * c.inputs * 9)
+    let plane = c.outputHeight * c.outputWidth, last = (c.outputs + 1) / 2, own = c.outputs - last
+    for level in kernelLevels {
+      let whole = winograd(x, w, nil, c, level, rowsTogether: .max), parted = winograd(x, w, nil, c, level, last)
+      for image in 0..<c.images {
+        let start = image * c.outputs * plane
+        #expect(
+          bitPatterns(Array(whole[start..<start + own * plane]))
+            == bitPatterns(Array(parted.y[image * own * plane..<(image + 1) * own * plane])))
+        #expect(
+          bitPatterns(Array(whole[start + own * plane..<start + c.outputs * plane]))
+            == bitPatterns(Array(parted.beside[image * last * plane..<(image + 1) * last * plane])))
+      }
     }
   }
 
@@ -58,22 +77,39 @@ struct WinogradTests {
     _ x: [Float], _ w: [Float], _ bias: [Float]?, _ c: WinogradCase, _ level: graft_level, rowsTogether: Int,
     isTransposed: Bool = false
   ) -> [Float] {
+    winograd(x, w, bias, c, level, 0, rowsTogether: rowsTogether, isTransposed: isTransposed).y
+  }
+
+  private func winograd(
+    _ x: [Float], _ w: [Float], _ bias: [Float]?, _ c: WinogradCase, _ level: graft_level, _ last: Int,
+    rowsTogether: Int = .max, isTransposed: Bool = false
+  ) -> (y: [Float], beside: [Float]) {
     var form = graft_winograd()
     (form.level, form.inputs, form.outputs) = (level, c.inputs, c.outputs)
     (form.height, form.width, form.top, form.left) = (c.height, c.width, c.top, c.left)
     (form.output_height, form.output_width) = (c.outputHeight, c.outputWidth)
     (form.input_stride, form.output_stride) = (
-      c.inputs * c.height * c.width, c.outputs * c.outputHeight * c.outputWidth
+      c.inputs * c.height * c.width, (c.outputs - last) * c.outputHeight * c.outputWidth
     )
+    form.beside = last
     var filters = [Float](repeating: .nan, count: graft_winograd_filter_count(&form))
-    graft_winograd_filters(&form, w, isTransposed, 0, c.outputs, &filters)
+    for first in stride(from: 0, to: c.outputs, by: 8) {
+      let count = min(8, c.outputs - first)
+      w.withUnsafeBufferPointer {
+        guard let w = $0.baseAddress else { return }
+        graft_winograd_filters(
+          &form, w + first * 9 * (isTransposed ? 1 : c.inputs), 9 * (isTransposed ? c.outputs : c.inputs), isTransposed,
+          first, count, &filters)
+      }
+    }
     var y = [Float](repeating: .nan, count: c.images * form.output_stride)
+    var beside = [Float](repeating: .nan, count: c.images * last * c.outputHeight * c.outputWidth)
     let rows = c.images * ((c.outputHeight + 1) / 2), together = min(rows, rowsTogether)
     var scratch = [Float](repeating: .nan, count: graft_winograd_scratch_count(&form, together))
     for first in stride(from: 0, to: rows, by: together) {
-      graft_winograd_convolve(&form, filters, x, first, min(together, rows - first), bias, &y, &scratch)
+      graft_winograd_convolve(&form, filters, x, first, min(together, rows - first), bias, &y, &beside, &scratch)
     }
-    return y
+    return (y, beside)
   }
 
   private func plain(_ x: [Float], _ w: [Float], _ bias: [Float], _ c: WinogradCase) -> [Float] {

@@ -13,7 +13,7 @@ struct FlatPlane: Sendable {
   /// Places a row, and from one phase to the next.
   private let pitch: Int, phase: Int
   /// Where each tap reads, from the place of its output.
-  private let taps: [Int]
+  let taps: [Int]
   /// The same for the way back: places a row of the padded gradient, and each phase's taps.
   private let backPitch: Int
   private let backTaps: [[(tap: Int, place: Int)]]

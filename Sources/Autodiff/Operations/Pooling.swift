@@ -1,18 +1,47 @@
+import CKernels
+
 /// The largest number under a window sliding over each channel of `x` `[images, channels, height, width]`.
 ///
-/// Padding never wins. Keeps `x`, in which the way back looks for the winners again; of equals the first has the gradient.
+/// Padding never wins; a number that is not one does. Keeps two bytes a window, which tell the winner: of equals the
+/// first, which has the gradient. `kernel` is at most 256.
 public func maxPool(_ x: Tensor, kernel: Int, stride: Int? = nil, padding: Padding = Padding()) -> Tensor {
+  require(kernel <= 256, "a window of \(kernel) × \(kernel) is larger than the largest number's place can tell, 256")
   let plan = PoolingPlan(x.shape, kernel, stride ?? kernel, padding), input = x.detached
-  let window = plan.window
-  let y = plan.forEachWindow(of: input) { plane, rows, columns in plane[winner(plane, rows, columns, window.width)] }
-  return Tensor(y, of: [x]) { gradient, inflow in
-    inflow.add(0) { place, accumulates in
-      plan.spread(gradient, into: place, accumulates: accumulates) { index, rows, columns, g, target in
-        let plane = input.pointer + index * window.height * window.width
-        target[winner(plane, rows, columns, window.width)] += g
+  let winners = x.hasHistory ? Storage(uninitialized: (plan.windows + 1) / 2) : nil
+  let y = Tensor(shape: plan.result) { place in
+    plan.forEachPlane { planes in
+      let scratch = Storage(uninitialized: withUnsafePointer(to: plan.form) { graft_pool_scratch_count($0) })
+      withExtendedLifetime((input, scratch)) {
+        for index in planes {
+          let o = index * plan.outputPlane
+          withUnsafePointer(to: plan.form) {
+            graft_max_pool(
+              $0, input.pointer + index * plan.inputPlane, place + o, winners.map { halves($0) + o }, scratch.pointer)
+          }
+        }
       }
     }
   }
+  return Tensor(y, of: [x]) { gradient, inflow in
+    guard let winners else { return }
+    inflow.add(0) { place, accumulates in
+      withExtendedLifetime((gradient, winners)) {
+        plan.forEachPlane { planes in
+          for index in planes {
+            let o = index * plan.outputPlane, target = place + index * plan.inputPlane
+            if !accumulates { target.update(repeating: 0, count: plan.inputPlane) }
+            withUnsafePointer(to: plan.form) {
+              graft_max_pool_back($0, gradient.pointer + o, halves(winners) + o, target)
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+private func halves(_ storage: Storage) -> UnsafeMutablePointer<UInt16> {
+  UnsafeMutableRawPointer(storage.pointer).assumingMemoryBound(to: UInt16.self)
 }
 
 /// The mean under a window sliding over each channel of `x` `[images, channels, height, width]`.
@@ -49,24 +78,16 @@ public func globalAveragePool(_ x: Tensor) -> Tensor {
   return x.reshaped([images * channels, plane]).rowMeans.reshaped([images, channels])
 }
 
-/// The place of the largest of a plane's numbers in the given rows and columns, the first of equals.
-@inline(__always)
-private func winner(_ plane: UnsafePointer<Float>, _ rows: Range<Int>, _ columns: Range<Int>, _ width: Int) -> Int {
-  var best = rows.lowerBound * width + columns.lowerBound
-  for row in rows {
-    for column in columns where plane[row * width + column] > plane[best] { best = row * width + column }
-  }
-  return best
-}
-
 /// The loops that pools share; a task is a few planes.
 private struct PoolingPlan: Sendable {
   let shape: Shape
   let window: SlidingWindow
 
   private var planes: Int { shape[0] * shape[1] }
-  private var inputPlane: Int { window.height * window.width }
-  private var outputPlane: Int { window.outputHeight * window.outputWidth }
+  var inputPlane: Int { window.height * window.width }
+  var outputPlane: Int { window.outputHeight * window.outputWidth }
+  var windows: Int { planes * outputPlane }
+  var result: Shape { [shape[0], shape[1], window.outputHeight, window.outputWidth] }
   private var grain: Int { max(1, elementGrain / 4 / max(1, inputPlane)) }
 
   init(_ shape: Shape, _ kernel: Int, _ stride: Int, _ padding: Padding) {
@@ -79,10 +100,23 @@ private struct PoolingPlan: Sendable {
       height: shape[2], width: shape[3], kernel: (kernel, kernel), stride: stride, padding: padding)
   }
 
+  /// The window as the kernels have it.
+  var form: graft_pool {
+    var form = graft_pool()
+    (form.height, form.width) = (window.height, window.width)
+    (form.top, form.left) = (window.padding.top, window.padding.left)
+    (form.kernel, form.stride) = (window.kernelHeight, window.stride)
+    (form.output_height, form.output_width) = (window.outputHeight, window.outputWidth)
+    return form
+  }
+
+  /// Calls `body` with a few planes at a time.
+  func forEachPlane(_ body: (Range<Int>) -> Void) { Parallel.forRanges(planes, grain: grain, body) }
+
   /// The result of `body` for every window, given its plane and the rows and columns it covers.
   @inline(__always)
   func forEachWindow(of x: Tensor, _ body: (UnsafePointer<Float>, Range<Int>, Range<Int>) -> Float) -> Tensor {
-    Tensor(shape: [shape[0], shape[1], window.outputHeight, window.outputWidth]) { place in
+    Tensor(shape: result) { place in
       Parallel.forRanges(planes, grain: grain) { range in
         for index in range {
           let (source, target) = (x.pointer + index * inputPlane, place + index * outputPlane)

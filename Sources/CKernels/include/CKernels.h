@@ -173,7 +173,9 @@ typedef struct graft_winograd {
   size_t output_height, output_width;
   /// Floats from one image to the next.
   size_t input_stride, output_stride;
-  /// Whether the result is added to what is there.
+  /// The last of the outputs, which go to an array of their own, image after image.
+  size_t beside;
+  /// Whether the result, but for what goes beside, is added to what is there.
   bool accumulates;
 } graft_winograd;
 
@@ -185,15 +187,54 @@ size_t graft_winograd_scratch_count(const graft_winograd *w, size_t count);
 
 /// Transforms the filters of `count` outputs from `first` on, both multiples of eight or up to the last.
 ///
-/// `weight` is `[outputs, inputs, 3, 3]`; if transposed `[inputs, outputs, 3, 3]` and turned half round, as a gradient of
-/// the input needs it.
-void graft_winograd_filters(const graft_winograd *w, const float *weight, bool is_transposed, size_t first,
-                            size_t count, float *filters);
+/// `weight` holds these alone, `[count, inputs, 3, 3]` with `distance` floats from one to the next; if transposed it is
+/// `[inputs, count, 3, 3]`, with `distance` floats from one input to the next, and turned half round, as a gradient of the
+/// input needs it.
+void graft_winograd_filters(const graft_winograd *w, const float *weight, size_t distance, bool is_transposed,
+                            size_t first, size_t count, float *filters);
 
 /// Convolves `count` rows of tiles from `first` on; a row of tiles is two rows of output, those of one image after those
 /// of another. A result's bits depend on neither.
 void graft_winograd_convolve(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
-                             const float *_Nullable bias, float *y, float *scratch);
+                             const float *_Nullable bias, float *y, float *_Nullable beside, float *scratch);
+
+/// Products of rows, each a run of floats in every image, with columns that are the same.
+typedef struct graft_correlation {
+  /// Whose kernels run; none above the processor's.
+  graft_level level;
+  size_t rows, columns, images;
+  /// Floats of a run.
+  size_t length;
+  /// Floats from one row to the next, and from one image's rows to the next one's.
+  size_t row_pitch, row_stride;
+  /// Floats from one image's columns to the next one's.
+  size_t column_stride;
+  /// What each product is multiplied by.
+  float scale;
+  /// From one row's results to the next one's, and from one column's to the next one's.
+  size_t row_step, column_step;
+} graft_correlation;
+
+/// Adds to each result the sum, over images, of its row of `x` times its column of `y`, which starts at the place given.
+void graft_correlate(const graft_correlation *c, const float *x, const float *y, const long *places, float *result);
+
+/// A square window that slides over a plane, which it may overhang by less than itself.
+typedef struct graft_pool {
+  size_t height, width, top, left;
+  /// At most 256.
+  size_t kernel;
+  size_t stride, output_height, output_width;
+} graft_pool;
+
+/// Floats of scratch memory for a plane.
+size_t graft_pool_scratch_count(const graft_pool *p);
+
+/// The largest number under each window of a plane, and which of its taps that was: row times 256 plus column, the first
+/// of equals. A number that is not one wins.
+void graft_max_pool(const graft_pool *p, const float *x, float *y, uint16_t *_Nullable winners, float *scratch);
+
+/// Adds each window's gradient to the plane, where its winner was.
+void graft_max_pool_back(const graft_pool *p, const float *gradient, const uint16_t *winners, float *x);
 
 /// What OpenBLAS calls the kernels it runs, such as SkylakeX; empty where it is not linked.
 const char *graft_blas_core(void);

@@ -1,0 +1,126 @@
+/// The largest number under a window that slides over a plane, and the way back to it.
+#include <math.h>
+#include <string.h>
+
+#include "CKernels.h"
+
+/// Places that are looked at together.
+#define TOGETHER 64
+
+static size_t across(const graft_pool *p) { return (p->kernel - 1) / p->stride; }
+
+/// Places a row, and from one phase to the next: loops run over whole groups and read as far beyond as the last tap.
+static size_t pitch(const graft_pool *p) { return p->output_width + across(p); }
+
+static size_t phase_size(const graft_pool *p) {
+  const size_t count = (p->output_height + across(p)) * pitch(p);
+  return (count + TOGETHER - 1) / TOGETHER * TOGETHER + across(p) + TOGETHER;
+}
+
+static size_t flat_count(const graft_pool *p) {
+  return (p->output_height * pitch(p) + TOGETHER - 1) / TOGETHER * TOGETHER;
+}
+
+size_t graft_pool_scratch_count(const graft_pool *p) {
+  return p->stride * p->stride * phase_size(p) + 2 * flat_count(p);
+}
+
+/// Lays out a plane with -∞ around it, its position (i s + a, j s + b) at place (i, j) of phase (a, b).
+static inline __attribute__((always_inline)) void lay(const graft_pool *p, const float *x, float *laid, size_t stride) {
+  const size_t size = phase_size(p), line = pitch(p), rows = p->output_height + across(p);
+  for (size_t i = 0; i < stride * stride * size; i++) laid[i] = -INFINITY;
+  for (size_t row = 0; row < p->height; row++) {
+    const size_t at = row + p->top;
+    if (at / stride >= rows) break;
+    for (size_t b = 0; b < stride; b++) {
+      // The first place of this phase within the image, and the column it holds.
+      const size_t first = p->left <= b ? 0 : (p->left - b + stride - 1) / stride;
+      const size_t column = first * stride + b - p->left;
+      if (column >= p->width || first >= line) continue;
+      const size_t there = (p->width - column + stride - 1) / stride;
+      const size_t count = there < line - first ? there : line - first;
+      const float *source = x + row * p->width + column;
+      float *target = laid + (at % stride * stride + b) * size + at / stride * line + first;
+      for (size_t i = 0; i < count; i++) target[i] = source[i * stride];
+    }
+  }
+}
+
+static inline __attribute__((always_inline)) void pool(const graft_pool *p, const float *x, float *y,
+                                                       uint16_t *winners, float *scratch) {
+  const size_t size = phase_size(p), line = pitch(p), flat = flat_count(p), stride = p->stride;
+  float *largest = scratch + stride * stride * size;
+  int32_t *taps = (int32_t *)(largest + flat);
+  if (stride == 1) {
+    lay(p, x, scratch, 1);
+  } else if (stride == 2) {
+    lay(p, x, scratch, 2);
+  } else {
+    lay(p, x, scratch, stride);
+  }
+  for (size_t o = 0; o < flat; o += TOGETHER) {
+    float best[TOGETHER];
+    int32_t tap[TOGETHER];
+    for (int i = 0; i < TOGETHER; i++) {
+      best[i] = -INFINITY;
+      tap[i] = 0;
+    }
+    for (size_t ky = 0; ky < p->kernel; ky++) {
+      for (size_t kx = 0; kx < p->kernel; kx++) {
+        const float *from = scratch + (ky % stride * stride + kx % stride) * size + ky / stride * line + kx / stride + o;
+        const int32_t here = (int32_t)(ky << 8 | kx);
+        for (int i = 0; i < TOGETHER; i++) {
+          const float v = from[i];
+          const bool wins = (v > best[i]) | (v != v);
+          best[i] = wins ? v : best[i];
+          tap[i] = wins ? here : tap[i];
+        }
+      }
+    }
+    memcpy(largest + o, best, sizeof best);
+    memcpy(taps + o, tap, sizeof tap);
+  }
+  for (size_t row = 0; row < p->output_height; row++) {
+    memcpy(y + row * p->output_width, largest + row * line, p->output_width * sizeof(float));
+    if (!winners) continue;
+    uint16_t *target = winners + row * p->output_width;
+    for (size_t i = 0; i < p->output_width; i++) target[i] = (uint16_t)taps[row * line + i];
+    for (size_t i = 0; i < p->output_width; i++) {
+      if (largest[row * line + i] != -INFINITY) continue;
+      // Nothing beat the padding: the first within the image has it.
+      const size_t ky = p->top > row * stride ? p->top - row * stride : 0;
+      const size_t kx = p->left > i * stride ? p->left - i * stride : 0;
+      target[i] = (uint16_t)(ky << 8 | kx);
+    }
+  }
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void pool_avx512(
+    const graft_pool *p, const float *x, float *y, uint16_t *winners, float *scratch) {
+  pool(p, x, y, winners, scratch);
+}
+
+__attribute__((target("avx2,fma"))) static void pool_avx2(const graft_pool *p, const float *x, float *y,
+                                                          uint16_t *winners, float *scratch) {
+  pool(p, x, y, winners, scratch);
+}
+#endif
+
+void graft_max_pool(const graft_pool *p, const float *x, float *y, uint16_t *winners, float *scratch) {
+#if defined(__x86_64__)
+  const graft_level level = graft_processor_level();
+  if (level == GRAFT_AVX512) return pool_avx512(p, x, y, winners, scratch);
+  if (level == GRAFT_AVX2) return pool_avx2(p, x, y, winners, scratch);
+#endif
+  pool(p, x, y, winners, scratch);
+}
+
+void graft_max_pool_back(const graft_pool *p, const float *gradient, const uint16_t *winners, float *x) {
+  for (size_t row = 0; row < p->output_height; row++) {
+    for (size_t i = 0; i < p->output_width; i++) {
+      const size_t o = row * p->output_width + i, ky = winners[o] >> 8, kx = winners[o] & 255;
+      x[(row * p->stride + ky - p->top) * p->width + i * p->stride + kx - p->left] += gradient[o];
+    }
+  }
+}

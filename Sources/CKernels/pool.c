@@ -25,39 +25,13 @@ size_t graft_pool_scratch_count(const graft_pool *p) {
   return p->stride * p->stride * phase_size(p) + 2 * flat_count(p);
 }
 
-/// Lays out a plane with -∞ around it, its position (i s + a, j s + b) at place (i, j) of phase (a, b).
-static inline __attribute__((always_inline)) void lay(const graft_pool *p, const float *x, float *laid, size_t stride) {
-  const size_t size = phase_size(p), line = pitch(p), rows = p->output_height + across(p);
-  for (size_t i = 0; i < stride * stride * size; i++) laid[i] = -INFINITY;
-  for (size_t row = 0; row < p->height; row++) {
-    const size_t at = row + p->top;
-    if (at / stride >= rows) break;
-    for (size_t b = 0; b < stride; b++) {
-      // The first place of this phase within the image, and the column it holds.
-      const size_t first = p->left <= b ? 0 : (p->left - b + stride - 1) / stride;
-      const size_t column = first * stride + b - p->left;
-      if (column >= p->width || first >= line) continue;
-      const size_t there = (p->width - column + stride - 1) / stride;
-      const size_t count = there < line - first ? there : line - first;
-      const float *source = x + row * p->width + column;
-      float *target = laid + (at % stride * stride + b) * size + at / stride * line + first;
-      for (size_t i = 0; i < count; i++) target[i] = source[i * stride];
-    }
-  }
-}
-
 static inline __attribute__((always_inline)) void pool(const graft_pool *p, const float *x, float *y,
                                                        uint16_t *winners, float *scratch) {
   const size_t size = phase_size(p), line = pitch(p), flat = flat_count(p), stride = p->stride;
   float *largest = scratch + stride * stride * size;
   int32_t *taps = (int32_t *)(largest + flat);
-  if (stride == 1) {
-    lay(p, x, scratch, 1);
-  } else if (stride == 2) {
-    lay(p, x, scratch, 2);
-  } else {
-    lay(p, x, scratch, stride);
-  }
+  const graft_phases phases = {p->height, p->width, p->top, p->left, stride, p->output_height + across(p), line, size};
+  graft_lay(&phases, x, -INFINITY, scratch);
   for (size_t o = 0; o < flat; o += TOGETHER) {
     float best[TOGETHER];
     int32_t tap[TOGETHER];

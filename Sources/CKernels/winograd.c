@@ -7,6 +7,10 @@
 
 #include "CKernels.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #pragma STDC FP_CONTRACT ON
 
 /// Outputs that go together in a product.
@@ -21,25 +25,26 @@ static size_t tiles_across(const graft_winograd *w) { return (w->output_width + 
 
 static size_t tiles_down(const graft_winograd *w) { return (w->output_height + 1) / 2; }
 
-/// Tiles across, up to whole registers.
-static size_t padded_line(const graft_winograd *w) { return (tiles_across(w) + 15) / 16 * 16; }
-
 /// From one channel's tiles to the next's: whole registers, one more for what is written beyond, and no multiple of a
 /// cache's pages.
 static size_t padded_tiles(const graft_winograd *w, size_t count) {
   return ((count * tiles_across(w) + 15) / 16 + 1) * 16 | 16;
 }
 
-size_t graft_winograd_filter_count(const graft_winograd *w) { return 16 * padded_outputs(w) * w->inputs; }
+/// From one product's filters to the next one's: no multiple of a cache's pages either, or the sixteen would be written to
+/// the same few places of it.
+static size_t filter_part(const graft_winograd *w) { return padded_outputs(w) * w->inputs + 80; }
+
+size_t graft_winograd_filter_count(const graft_winograd *w) { return 16 * filter_part(w); }
 
 size_t graft_winograd_scratch_count(const graft_winograd *w, size_t count) {
-  return 16 * (w->inputs + padded_outputs(w)) * padded_tiles(w, count) + 18 * padded_line(w) + 128;
+  return 16 * (w->inputs + padded_outputs(w)) * padded_tiles(w, count);
 }
 
 /// The transforms of up to eight filters at a time, g₀, (g₀ + g₁ + g₂) / 2, (g₀ - g₁ + g₂) / 2 and g₂ along each axis.
 void graft_winograd_filters(const graft_winograd *w, const float *weight, size_t distance, bool is_transposed,
                             size_t first, size_t count, float *filters) {
-  const size_t together = outputs_together(w), part = padded_outputs(w) * w->inputs;
+  const size_t together = outputs_together(w), part = filter_part(w);
   const size_t end = first + count < padded_outputs(w) ? first + count : padded_outputs(w);
   for (size_t k = first; k < end; k += together) {
     for (size_t c = 0; c < w->inputs; c++) {
@@ -67,7 +72,12 @@ void graft_winograd_filters(const graft_winograd *w, const float *weight, size_t
           u[2][r] = 0.5f * (outer - h[3 * i + 1][r]);
           u[3][r] = h[3 * i + 2][r];
         }
-        for (size_t j = 0; j < 4; j++) memcpy(target + (4 * i + j) * part, u[j], together * sizeof(float));
+        for (size_t j = 0; j < 4; j++) {
+          float *place = target + (4 * i + j) * part;
+          // Copies of a known size are no calls.
+          memcpy(place, u[j], 4 * sizeof(float));
+          if (together == 8) memcpy(place + 4, u[j] + 4, 4 * sizeof(float));
+        }
       }
     }
   }

@@ -44,6 +44,24 @@ struct OracleTests {
     }
   }
 
+  @Test(arguments: [[1, 1, 1, 1], [2, 3, 5, 7], [3, 5, 33, 29]], [false, true])
+  func `A batch norm by given moments, its shortcut and its clamp are their parts`(_ shape: Shape, _ hasShortcut: Bool)
+  {
+    let channels = shape[1], w = numbers([channels], 1) + 2, b = numbers([channels], 2)
+    let moments = ChannelMoments(
+      mean: numbers([channels], 3), variance: (numbers([channels], 4) * numbers([channels], 4)) + 1)
+    for (clamps, ceiling) in [(false, Float.infinity), (true, .infinity), (true, 6)] {
+      expectSame([8 * numbers(shape), 4 * numbers(shape, 5)]) {
+        frozenBatchNorm(
+          $0[0], weight: w, bias: b, moments: moments, epsilon: 0.1, clamps: clamps, ceiling: ceiling,
+          adding: hasShortcut ? $0[1] : nil)
+      } _: {
+        let y = batchNorm($0[0], weight: w, bias: b, moments: moments, epsilon: 0.1) + (hasShortcut ? 1 : 0) * $0[1]
+        return clamps ? (ceiling == 6 ? y.rectified6 : y.rectified) : y
+      }
+    }
+  }
+
   @Test(arguments: ConvolutionCase.all.filter { $0.groups == 1 }, [1, 4, 18])
   func `A low-rank convolution is its parts`(_ c: ConvolutionCase, _ rank: Int) {
     let (outputs, kernel) = (c.weight[0], (height: c.weight[2], width: c.weight[3]))

@@ -54,16 +54,11 @@ struct FlatPlane: Sendable {
 
   /// Lays out an input plane.
   func lay(_ x: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
-    place.update(repeating: 0, count: inputSize)
-    for row in 0..<window.height {
-      let y = row + window.padding.top, source = x + row * window.width
-      guard y / stride < window.outputHeight + down else { continue }
-      for q in 0..<stride {
-        let target = place + (y % stride * stride + q) * phase + y / stride * pitch
-        let columns = columns(q, below: pitch), shift = q - window.padding.left
-        copy(columns.count, source + (columns.lowerBound * stride + shift), stride, target + columns.lowerBound)
-      }
-    }
+    var form = graft_phases()
+    (form.height, form.width) = (window.height, window.width)
+    (form.top, form.left, form.stride) = (window.padding.top, window.padding.left, stride)
+    (form.rows, form.pitch, form.size) = (window.outputHeight + down, pitch, phase)
+    graft_lay(&form, x, 0, place)
   }
 
   /// The places j of phase column `q` that lie within the image.
@@ -72,14 +67,6 @@ struct FlatPlane: Sendable {
     let first = left <= 0 ? 0 : (left + stride - 1) / stride
     let end = min(limit, (window.width + left + stride - 1) / stride)
     return first..<max(first, end)
-  }
-
-  @inline(__always)
-  private func copy(
-    _ count: Int, _ source: UnsafePointer<Float>, _ stride: Int, _ target: UnsafeMutablePointer<Float>
-  ) {
-    if stride == 1 { return copyRow(source, target, count) }
-    for i in 0..<count { target[i] = source[i &* stride] }
   }
 
   /// Writes the correlation of a plane, laid out, with one filter, plus `bias`.

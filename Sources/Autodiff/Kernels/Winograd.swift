@@ -9,7 +9,7 @@ struct Winograd: Sendable {
   private var form = graft_winograd()
 
   /// Tiles that go through all stages together: few enough for the cache of a core, and of no more than one core's share.
-  private static let tilesTogether = 96
+  private static let tilesTogether = 144
 
   /// Calls `body` with the filters of the given outputs of a group, and the distance from one filter to the next; from one
   /// input to the next where they are transposed.

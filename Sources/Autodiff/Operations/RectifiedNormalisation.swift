@@ -1,43 +1,56 @@
 /// (x − mean) / √(variance + ε) ⊙ w + b by given moments, clamped to [0, ceiling], all constants: one pass over `x`.
 ///
 /// What stands behind a frozen convolution. `x` is `[images, channels, …]`; nothing is computed for `weight` and `bias`.
-/// Keeps one bit a number, and none where `x` has no history; without `clamps` keeps nothing.
+/// `shortcut`, of the shape of `x`, is added before the clamp, as at the end of a residual layer. Keeps one bit a number,
+/// and none where neither has a history; without `clamps` keeps nothing.
 public func frozenBatchNorm(
   _ x: Tensor, weight: Tensor, bias: Tensor, moments: ChannelMoments, epsilon: Float, clamps: Bool = true,
-  ceiling: Float = .infinity
+  ceiling: Float = .infinity, adding shortcut: Tensor? = nil
 ) -> Tensor {
   let channels = x.shape.rank > 1 ? x.shape[1] : 0, plane = x.count / max(1, x.shape[0] * channels)
   require(
     [weight, bias, moments.mean, moments.variance].allSatisfy { $0.count == channels },
     "a batch norm of \(weight.count) weights on a tensor of shape \(x.shape)")
+  require(
+    shortcut.map { $0.shape == x.shape } ?? true,
+    "a shortcut of shape \(shortcut?.shape ?? []) beside a batch norm of \(x.shape)")
   let factors = weight.detached / (moments.variance.detached + epsilon).squareRoot
   let shifts = bias.detached - factors * moments.mean.detached
   let planes = x.shape[0] * channels, grain = max(1, elementGrain / max(1, plane)), bytes = (plane + 7) / 8
-  let mask = clamps && x.hasHistory ? Storage(uninitialized: (planes * bytes + 3) / 4) : nil
-  let source = x.pointer
-  let result = withExtendedLifetime(x.storage) {
+  let mask =
+    clamps && (x.hasHistory || shortcut?.hasHistory ?? false) ? Storage(uninitialized: (planes * bytes + 3) / 4) : nil
+  let source = x.pointer, added = shortcut?.pointer
+  let result = withExtendedLifetime((x, shortcut)) {
     Tensor(shape: x.shape) { place in
       Parallel.forRanges(planes, grain: grain) { range in
         for row in range {
           let channel = row % channels, o = row * plane
           let factor = factors.pointer[channel], shift = shifts.pointer[channel]
           if !clamps {
-            affine(source + o, plane, factor, shift, into: place + o)
+            affine(source + o, plane, factor, shift, added.map { $0 + o }, into: place + o)
           } else {
-            clamp(source + o, plane, factor, shift, ceiling, mask.map { bits($0) + row * bytes }, into: place + o)
+            clamp(
+              source + o, plane, factor, shift, added.map { $0 + o }, ceiling, mask.map { bits($0) + row * bytes },
+              into: place + o)
           }
         }
       }
     }
   }
-  return Tensor(result, of: [x]) { gradient, inflow in
-    inflow.add(0) { place, accumulates in
-      Parallel.forRanges(planes, grain: grain) { range in
-        for row in range {
-          let factor = factors.pointer[row % channels], o = row * plane
-          back(
-            gradient.pointer + o, plane, factor, mask.map { bits($0) + row * bytes }, into: place + o,
-            accumulates: accumulates)
+  return Tensor(result, of: [x] + (shortcut.map { [$0] } ?? [])) { [hasShortcut = shortcut != nil] gradient, inflow in
+    for operand in 0...(hasShortcut ? 1 : 0) {
+      if operand == 1 && mask == nil {
+        inflow.add(operand, gradient)
+        continue
+      }
+      inflow.add(operand) { place, accumulates in
+        Parallel.forRanges(planes, grain: grain) { range in
+          for row in range {
+            let factor = operand == 0 ? factors.pointer[row % channels] : 1, o = row * plane
+            back(
+              gradient.pointer + o, plane, factor, mask.map { bits($0) + row * bytes }, into: place + o,
+              accumulates: accumulates)
+          }
         }
       }
     }
@@ -49,27 +62,30 @@ private func bits(_ storage: Storage) -> UnsafeMutablePointer<UInt8> {
 }
 
 private func affine(
-  _ x: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ shift: Float, into y: UnsafeMutablePointer<Float>
+  _ x: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ shift: Float, _ added: UnsafePointer<Float>?,
+  into y: UnsafeMutablePointer<Float>
 ) {
   let (f, s) = (Float8(repeating: factor), Float8(repeating: shift))
   var i = 0
   while i + 8 <= count {
-    store8(y + i, load8(x + i) * f + s)
+    let v = load8(x + i) * f + s
+    store8(y + i, added.map { v + load8($0 + i) } ?? v)
     i &+= 8
   }
-  for j in i..<count { y[j] = x[j] * factor + shift }
+  for j in i..<count { y[j] = x[j] * factor + shift + (added?[j] ?? 0) }
 }
 
 /// The same clamped, one bit a number set where it lay strictly inside.
 private func clamp(
-  _ x: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ shift: Float, _ ceiling: Float,
-  _ mask: UnsafeMutablePointer<UInt8>?, into y: UnsafeMutablePointer<Float>
+  _ x: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ shift: Float, _ added: UnsafePointer<Float>?,
+  _ ceiling: Float, _ mask: UnsafeMutablePointer<UInt8>?, into y: UnsafeMutablePointer<Float>
 ) {
   let (f, s, top) = (Float8(repeating: factor), Float8(repeating: shift), Float8(repeating: ceiling))
   let lanes = SIMD8<Int32>(1, 2, 4, 8, 16, 32, 64, 128)
   var i = 0
   while i + 8 <= count {
-    let v = load8(x + i) * f + s
+    var v = load8(x + i) * f + s
+    if let added { v += load8(added + i) }
     store8(y + i, smaller(larger(v, .zero), top))
     if let mask {
       let set = SIMD8<Int32>.zero.replacing(with: lanes, where: (v .> .zero) .& (v .< top))
@@ -81,7 +97,7 @@ private func clamp(
   guard i < count else { return }
   var last: UInt8 = 0
   for j in i..<count {
-    let v = x[j] * factor + shift
+    let v = x[j] * factor + shift + (added?[j] ?? 0)
     y[j] = min(max(v, 0), ceiling)
     if v > 0 && v < ceiling { last |= 1 << UInt8(j - i) }
   }

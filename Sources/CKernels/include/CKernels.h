@@ -218,6 +218,17 @@ typedef struct graft_correlation {
 /// Adds to each result the sum, over images, of its row of `x` times its column of `y`, which starts at the place given.
 void graft_correlate(const graft_correlation *c, const float *x, const float *y, const long *places, float *result);
 
+/// A plane taken apart by a stride: of the padded plane, position (i s + p, j s + q) is place (i, j) of phase (p, q).
+typedef struct graft_phases {
+  size_t height, width, top, left;
+  size_t stride;
+  /// Rows of a phase, places from one to the next, and floats from one phase to the next.
+  size_t rows, pitch, size;
+} graft_phases;
+
+/// Lays out a plane in stride² phases, `around` where there is nothing of it.
+void graft_lay(const graft_phases *p, const float *x, float around, float *laid);
+
 /// A square window that slides over a plane, which it may overhang by less than itself.
 typedef struct graft_pool {
   size_t height, width, top, left;

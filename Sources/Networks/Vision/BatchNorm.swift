@@ -40,21 +40,22 @@ public struct BatchNorm: Module {
     (self.epsilon, self.momentum, site) = (epsilon, momentum, name)
   }
 
-  /// The normalised `x` `[images, channels, …]`, then `activation` of it.
+  /// The normalised `x` `[images, channels, …]`, plus `shortcut` where there is one, then `activation` of it.
   public func callAsFunction(
-    _ x: Tensor, _ activation: ImageActivation, _ context: Context
+    _ x: Tensor, adding shortcut: Tensor? = nil, _ activation: ImageActivation, _ context: Context
   ) -> Tensor {
     guard learnsMoments, context.isTraining else {
       if !weight.value.hasHistory && !bias.value.hasHistory {
         return frozenBatchNorm(
           x, weight: weight.value, bias: bias.value, moments: moments, epsilon: epsilon, clamps: activation != .none,
-          ceiling: activation == .relu6 ? 6 : .infinity)
+          ceiling: activation == .relu6 ? 6 : .infinity, adding: shortcut)
       }
-      return activation(batchNorm(x, weight: weight.value, bias: bias.value, moments: moments, epsilon: epsilon))
+      let result = batchNorm(x, weight: weight.value, bias: bias.value, moments: moments, epsilon: epsilon)
+      return activation(shortcut.map { result + $0 } ?? result)
     }
     let (result, seen) = batchNorm(x, weight: weight.value, bias: bias.value, epsilon: epsilon)
     context.moments?.record(seen, over: x.count / max(1, x.shape[1]), at: site)
-    return activation(result)
+    return activation(shortcut.map { result + $0 } ?? result)
   }
 
   /// Presents the weights; the moments are no parameters, see ``Module/forEachBatchNorm(_:)``.

@@ -116,8 +116,9 @@ struct ResNetLayer: Module {
   }
 
   func callAsFunction(_ x: Tensor, _ context: Context) -> Tensor {
-    let branch = layer.reduce(x) { $1($0, context) }
-    return (branch + (shortcut.map { $0(x, context) } ?? x)).rectified
+    let last = layer[layer.count - 1], inner = layer.dropLast().reduce(x) { $1($0, context) }
+    let branch = last.convolution(inner, context), side = shortcut.map { $0(x, context) } ?? x
+    return last.normalization(branch, adding: side, .relu, context)
   }
 
   mutating func visit(_ visitor: Visitor) {

@@ -31,14 +31,21 @@ static size_t padded_tiles(const graft_winograd *w, size_t count) {
   return ((count * tiles_across(w) + 15) / 16 + 1) * 16 | 16;
 }
 
-/// From one product's filters to the next one's: no multiple of a cache's pages either, or the sixteen would be written to
-/// the same few places of it.
-static size_t filter_part(const graft_winograd *w) { return padded_outputs(w) * w->inputs + 80; }
+/// From one of the sixteen to the next, of so many numbers each: no multiple of a cache's pages either, or numbers that are
+/// written or read together would share the same few places of it.
+static size_t apart(size_t count) { return count + 48; }
+
+static size_t filter_part(const graft_winograd *w) { return apart(padded_outputs(w) * w->inputs); }
+
+static size_t tile_part(const graft_winograd *w, size_t pitch) { return apart(w->inputs * pitch); }
+
+static size_t product_part(const graft_winograd *w, size_t pitch) { return apart(padded_outputs(w) * pitch); }
 
 size_t graft_winograd_filter_count(const graft_winograd *w) { return 16 * filter_part(w); }
 
 size_t graft_winograd_scratch_count(const graft_winograd *w, size_t count) {
-  return 16 * (w->inputs + padded_outputs(w)) * padded_tiles(w, count);
+  const size_t pitch = padded_tiles(w, count);
+  return 16 * (tile_part(w, pitch) + product_part(w, pitch));
 }
 
 /// The transforms of up to eight filters at a time, g₀, (g₀ + g₁ + g₂) / 2, (g₀ - g₁ + g₂) / 2 and g₂ along each axis.

@@ -91,7 +91,7 @@ static inline __attribute__((always_inline)) void NAMED(transform_row)(const flo
 /// The tiles of `count` rows of tiles from `first` on, of input `channel`, for each of the sixteen products.
 static void NAMED(transform_inputs)(const graft_winograd *w, const float *x, size_t first, size_t count, size_t channel,
                                     float *tiles, size_t pitch) {
-  const size_t across = tiles_across(w), down_all = tiles_down(w), part = w->inputs * pitch;
+  const size_t across = tiles_across(w), down_all = tiles_down(w), part = tile_part(w, pitch);
   const ptrdiff_t width = (ptrdiff_t)w->width, height = (ptrdiff_t)w->height;
   // From the right to the left: what goes beyond a row of tiles, the numbers of the next row's start replace.
   for (size_t end = (across + LANES - 1) / LANES * LANES; end > 0; end -= LANES) {
@@ -193,7 +193,7 @@ static inline void NAMED(put)(float *place, NAMED(lanes) within, V value, bool a
 /// image, `stride` floats before that of the next.
 static void NAMED(transform_outputs)(const graft_winograd *w, const float *products, size_t pitch, size_t first,
                                      size_t count, size_t k, float bias, float *y, size_t stride, bool accumulates) {
-  const size_t across = tiles_across(w), down_all = tiles_down(w), part = padded_outputs(w) * pitch;
+  const size_t across = tiles_across(w), down_all = tiles_down(w), part = product_part(w, pitch);
   for (size_t t = 0; t < across; t += LANES) {
     const ptrdiff_t start = 2 * (ptrdiff_t)t, width = (ptrdiff_t)w->output_width;
     const NAMED(lanes) near = NAMED(lanes_within)(start, width), far = NAMED(lanes_within)(start + LANES, width);
@@ -230,12 +230,12 @@ static void NAMED(transform_outputs)(const graft_winograd *w, const float *produ
 
 static void NAMED(convolve)(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
                             const float *bias, float *y, float *beside, float *scratch) {
-  const size_t pitch = padded_tiles(w, count), tiles = count * tiles_across(w), outputs = padded_outputs(w);
-  float *products = scratch + 16 * w->inputs * pitch;
+  const size_t pitch = padded_tiles(w, count), tiles = count * tiles_across(w);
+  float *products = scratch + 16 * tile_part(w, pitch);
   for (size_t c = 0; c < w->inputs; c++) NAMED(transform_inputs)(w, x, first, count, c, scratch, pitch);
   for (size_t part = 0; part < 16; part++) {
-    NAMED(multiply)(w, filters + part * filter_part(w), scratch + part * w->inputs * pitch,
-                    products + part * outputs * pitch, pitch, tiles);
+    NAMED(multiply)(w, filters + part * filter_part(w), scratch + part * tile_part(w, pitch),
+                    products + part * product_part(w, pitch), pitch, tiles);
   }
   const size_t plane = w->output_height * w->output_width, own = w->outputs - w->beside;
   for (size_t k = 0; k < own; k++) {
@@ -243,7 +243,8 @@ static void NAMED(convolve)(const graft_winograd *w, const float *filters, const
                              w->accumulates);
   }
   for (size_t k = own; k < w->outputs; k++) {
-    NAMED(transform_outputs)(w, products, pitch, first, count, k, 0, beside + (k - own) * plane, w->beside * plane, false);
+    NAMED(transform_outputs)(w, products, pitch, first, count, k, 0, beside + (k - own) * plane, w->beside * plane,
+                             false);
   }
 }
 

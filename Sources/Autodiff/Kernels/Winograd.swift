@@ -2,8 +2,8 @@ import CKernels
 
 /// A convolution of 3 × 3 that moves by one, by Winograd's algorithm: four results for sixteen multiplications, not 36.
 ///
-/// Groups and images are as many convolutions. Filters are transformed for each pass, which costs a hundredth of it; that
-/// nothing is kept leaves a packed base packed.
+/// Groups and images are as many convolutions. Filters are transformed for each pass, which costs the less of it the more
+/// positions there are; that nothing is kept leaves a packed base packed.
 struct Winograd: Sendable {
   private let images: Int, groups: Int
   private var form = graft_winograd()

@@ -2,9 +2,8 @@ import Autodiff
 
 /// Tells images of what has been learned from strange ones, and the task they belong to.
 ///
-/// A class is described by the mean of its images' descriptions, a task by the mean of its classes'; order plays no part.
-/// All images share a direction, beside which what tells them apart is small, so angles are seen from the mean of all
-/// classes known. An image's score is its largest cosine to a class; below `threshold` it is strange. Its task is that of
+/// A class is described by the sum of its images' descriptions, a task by the sum of its classes', each of length 1; order
+/// plays no part. An image's score is its largest cosine to a class; below `threshold` it is strange. Its task is that of
 /// the nearest description. Kept are a description for each class and each task, and those of the images that the threshold is
 /// drawn from.
 struct OutlierGate: Sendable {
@@ -23,10 +22,12 @@ struct OutlierGate: Sendable {
 
   /// Adds a task: `descriptions` `[images, width]` of its classes' images, and `unseen` ones of them for the threshold.
   mutating func add(_ descriptions: Tensor, labels: [Int32], classes count: Int, unseen: Tensor) {
-    let means = (0..<count).map { number in
-      descriptions.gathered(labels.indices.filter { labels[$0] == Int32(number) }.map(Int32.init)).meanRow
+    let sums = (0..<count).map { number in
+      descriptions.gathered(labels.indices.filter { labels[$0] == Int32(number) }.map(Int32.init)).transposed.rowSums
+        .reshaped([1, descriptions.shape[1]]).withRowsOfLengthOne
     }
-    let own = Tensor.concatenated(means), task = own.meanRow
+    let own = Tensor.concatenated(sums)
+    let task = own.transposed.rowSums.reshaped([1, own.shape[1]]).withRowsOfLengthOne
     classes = classes.map { Tensor.concatenated([$0, own]) } ?? own
     tasks = tasks.map { Tensor.concatenated([$0, task]) } ?? task
     validation = validation.map { Tensor.concatenated([$0, unseen]) } ?? unseen
@@ -37,8 +38,8 @@ struct OutlierGate: Sendable {
   /// The largest cosine of each description to a class.
   func scores(_ descriptions: Tensor) -> [Float] {
     guard let classes else { return [Float](repeating: -.infinity, count: descriptions.shape[0]) }
-    let width = classes.shape[0]
-    return cosines(descriptions, classes).values.withUnsafeBufferPointer { values in
+    let cosines = matmul(descriptions.withRowsOfLengthOne, classes, transposingB: true), width = classes.shape[0]
+    return cosines.values.withUnsafeBufferPointer { values in
       stride(from: 0, to: values.count, by: width).map { values[$0..<$0 + width].max() ?? -.infinity }
     }
   }
@@ -46,16 +47,7 @@ struct OutlierGate: Sendable {
   /// The nearest task of each description.
   func tasks(_ descriptions: Tensor) -> [Int] {
     guard let tasks else { return [] }
-    return cosines(descriptions, tasks).rowArgmax
-  }
-
-  /// The cosines of descriptions to those of classes or tasks, seen from the mean of all classes; of one class alone, which
-  /// is its own mean, from zero.
-  private func cosines(_ descriptions: Tensor, _ known: Tensor) -> Tensor {
-    let isAlone = (classes?.shape[0] ?? 0) < 2
-    let centre = classes.flatMap { isAlone ? nil : $0.meanRow } ?? .zeros([1, descriptions.shape[1]])
-    return matmul(
-      (descriptions - centre).withRowsOfLengthOne, (known - centre).withRowsOfLengthOne, transposingB: true)
+    return matmul(descriptions, tasks, transposingB: true).rowArgmax
   }
 
   /// The share of descriptions that are strange.
@@ -79,9 +71,4 @@ func areaUnderCurve(known: [Float], strange: [Float]) -> Double {
     start = end
   }
   return sum / Double(max(1, known.count)) / Double(max(1, strange.count))
-}
-
-extension Tensor {
-  /// The mean of the rows of a matrix, `[1, columns]`.
-  fileprivate var meanRow: Tensor { transposed.rowMeans.reshaped([1, shape[1]]) }
 }

@@ -73,7 +73,8 @@ final class BufferPool: Sendable {
     let exponent = Int.bitWidth - 1 - units.leadingZeroBitCount
     let step = 1 << (exponent - 3)
     let steps = (units + step - 1) / step  // 8...16
-    return (16 + (exponent - 4) * 9 + (steps - 8), steps * step * 16)
+    // Sixteen steps are eight of the next octave: the same class.
+    return (16 + (exponent - 4) * 8 + (steps - 8), steps * step * 16)
   }
 
   func take(_ count: Int) -> UnsafeMutablePointer<Float> {
@@ -120,7 +121,7 @@ final class BufferPool: Sendable {
 
   private static func floats(ofClass index: Int) -> Int {
     if index < 16 { return index * 16 }
-    let exponent = (index - 16) / 9 + 4, steps = (index - 16) % 9 + 8
+    let exponent = (index - 16) / 8 + 4, steps = (index - 16) % 8 + 8
     return steps * (1 << (exponent - 3)) * 16
   }
 

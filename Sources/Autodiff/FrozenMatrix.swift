@@ -21,6 +21,12 @@ private let fusedTokens = 4
 /// Rows unpacked at a time: enough for GEMM to run at full speed, few enough to stay in cache.
 private func blockRows(_ columns: Int) -> Int { max(64, min(512, (1 << 18) / max(1, columns)) & ~31) }
 
+/// Rows that one thread multiplies by a vector at a time: eight go together in a kernel, and a thirty-second part of a
+/// large matrix is long enough for the processor to read ahead of the products.
+private func rowsTogether(_ rows: Int, columns: Int) -> Int {
+  max(16, (1 << 16) / max(1, columns) & ~7, rows / 32 & ~7)
+}
+
 extension FrozenMatrix {
   /// Y ← β Y + X Wᵀ for X `[tokens, columns]`, Y `[tokens, rows]`.
   package func multiply(
@@ -29,8 +35,7 @@ extension FrozenMatrix {
     let (n, k) = (rows, columns)
     if tokens < fusedTokens {
       for token in 0..<tokens {
-        // Kernels take eight rows together.
-        Parallel.forRanges(n, grain: max(16, (1 << 16) / max(1, k) & ~7)) { range in
+        Parallel.forRanges(n, grain: rowsTogether(n, columns: k)) { range in
           let place = y + token * n + range.lowerBound
           guard accumulates else { return multiply(rows: range, by: x + token * k, into: place) }
           withUnsafeTemporaryAllocation(of: Float.self, capacity: range.count) { part in

@@ -90,9 +90,9 @@ public struct ProductBenchmark: Sendable {
     let buffer = Tensor.zeros([bytes / 4])
     return try packings.map { name in
       let packing = try Packing(parsing: name)
-      // As wide as the large one, and with its vector small enough for the first cache.
+      // The largest that fits the first cache with its vector, so that what a call costs once weighs little.
       let small = try FrozenWeight(
-        Tensor.normal([8, min(columns, 2048)], from: RandomKey(seed: 1)), packing: packing)
+        Tensor.normal([24, min(columns, 1024)], from: RandomKey(seed: 1)), packing: packing)
       let rows = try FrozenWeight(Tensor.normal([64, columns], from: RandomKey(seed: 2)), packing: packing)
       let large = try rows.stacked(max(1, bytes / rows.byteCount))
       let x = Tensor.normal([columns], from: RandomKey(seed: 3))

@@ -6,7 +6,7 @@ import Testing
 
 /// Tiny networks, by transformers or by make_images.py.
 private let imageModels = [
-  "resnet", "vit-tiny", "dinov2-tiny", "efficientnet-lite-tiny", "mobilenet-tiny", "cifar-tiny",
+  "resnet", "vit-tiny", "dinov2-tiny", "clip-tiny", "efficientnet-lite-tiny", "mobilenet-tiny", "cifar-tiny",
 ]
 
 /// Networks of images against transformers 5.23: three images of 32 × 32.
@@ -70,6 +70,41 @@ struct ImageNetworkTests {
     let entry = try reference.entry("wide.pixel_values")
     let logits = network.logits(ofImages: Tensor(try entry.floats(), shape: Shape(entry.shape)))
     #expect(distance(logits, try reference.entry("wide.logits").floats()) < 5e-5)
+  }
+
+  @Test func `The images' side of a CLIP gives what transformers pools, alone or in a file that holds texts too`()
+    throws
+  {
+    let folder = "\(fixtures)/models/clip-tiny"
+    let (_, images, reference) = try load("clip-tiny")
+    guard case .object(var keys) = try JSON.read(folder + "/config.json"),
+      case .object(var tower)? = keys["vision_config"]
+    else { return }
+    // Neither is a classifier; the tower's own configuration is the section of the whole one.
+    keys["architectures"] = .array([.string("CLIPModel")])
+    tower["architectures"] = .array([.string("CLIPVisionModel")])
+    let file = try Safetensors(folder + "/model.safetensors")
+    let texts = [
+      "text_model.final_layer_norm.weight", "text_projection.weight", "visual_projection.weight", "logit_scale",
+    ]
+    let scratch = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path
+    try Folder.create(scratch)
+    try Safetensors.write(
+      try file.names.filter { !$0.hasPrefix("classifier") }.map {
+        TensorToWrite(name: $0, floats: try file.entry($0).floats(), shape: try file.entry($0).shape)
+      } + texts.map { TensorToWrite(name: $0, floats: [1, 2], shape: [2]) }, to: scratch + "/model.safetensors")
+    for keys in [keys, tower] {
+      try AtomicFile.write(JSON.object(keys).text(), to: scratch + "/config.json")
+      let network = try ImageCheckpoint(scratch).network()
+      #expect(network.labels.isEmpty && network.featureWidth == 24)
+      let count = network.stageNames.count
+      let pooled = network.output(of: 0..<count, entering: images, Context())
+      #expect(distance(pooled, try reference.entry("pooled").floats()) < 2e-5)
+      let wide = try reference.entry("wide.pixel_values")
+      let other = network.output(
+        of: 0..<count, entering: Tensor(try wide.floats(), shape: Shape(wide.shape)), Context())
+      #expect(distance(other, try reference.entry("wide.pooled").floats()) < 5e-5)
+    }
   }
 
   @Test func `A network cut to its trunk gives the map behind it and leaves the rest of the file alone`() throws {

@@ -26,7 +26,7 @@ public struct ImageCheckpoint: Sendable {
 
   /// The architectures it knows, by `model_type`.
   public static let architectures =
-    ["resnet", "vit", "deit", "dinov2"] + MobileNetConfiguration.families + ["cifar-cnn"]
+    ["resnet", "vit", "deit", "dinov2", "clip_vision_model", "clip"] + MobileNetConfiguration.families + ["cifar-cnn"]
 
   /// The architecture, as the model names it.
   public var architecture: String { configuration["model_type"]?.string ?? "unknown" }
@@ -53,7 +53,7 @@ public struct ImageCheckpoint: Sendable {
     switch architecture {
     case "resnet":
       return try ResNet(ResNetConfiguration(json: configuration, preprocessor: preprocessor, path: file), from: source)
-    case "vit", "deit", "dinov2":
+    case "vit", "deit", "dinov2", "clip_vision_model", "clip":
       return try VisionTransformer(
         VisionTransformerConfiguration(json: configuration, preprocessor: preprocessor, path: file), from: source)
     case "efficientnet-lite", "mobilenet_v2":

@@ -75,6 +75,9 @@ public struct ImageFormat: Sendable, Equatable {
 }
 
 extension PixelScaling {
+  /// By those of the images that CLIP was trained with.
+  static let clip = PixelScaling(
+    scale: 1 / 255, mean: [0.48145466, 0.4578275, 0.40821073], deviation: [0.26862954, 0.26130258, 0.27577711])
   /// By the means and deviations of ImageNet's training images, which most networks were trained with.
   static let imageNet = PixelScaling(scale: 1 / 255, mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225])
 }

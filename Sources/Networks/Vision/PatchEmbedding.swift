@@ -6,27 +6,28 @@ struct PatchEmbedding: Module {
   var projection: AdaptedConvolution
   /// The class token, and DeiT's token of its teacher.
   var extras: [Parameter]
-  /// `[1, tokens, width]`, for a square of `side` × `side` patches.
+  /// `[1, tokens, width]`, for a square of `side` × `side` patches; `[tokens, width]` in CLIP.
   var positions: Parameter
   private let side: Int, width: Int
+  private let names: (patches: String, extras: [String], positions: String)
 
   init(_ name: String, _ c: VisionTransformerConfiguration, from source: any WeightSource) throws {
+    let isCLIP = c.family == .clip, names = VisionTransformerNames(c.family).embeddings
     projection = try AdaptedConvolution(
-      "\(name).patch_embeddings.projection", c.preparation.input.channels, c.width, kernel: c.patch, stride: c.patch,
-      hasBias: true, from: source)
-    extras = try Self.names(c.family == .deit ? 2 : 1).map {
-      .frozen(try source.tensor("\(name).\($0)", shape: [1, 1, c.width]))
+      "\(name).\(names.patches)", c.preparation.input.channels, c.width, kernel: c.patch, stride: c.patch,
+      hasBias: !isCLIP, from: source)
+    extras = try names.extras.map {
+      .frozen(try source.tensor("\(name).\($0)", shape: isCLIP ? [c.width] : [1, 1, c.width]))
     }
+    let count = names.extras.count + c.tableSide * c.tableSide
     positions = .frozen(
-      try source.tensor(
-        "\(name).position_embeddings", shape: [1, extras.count + c.tableSide * c.tableSide, c.width]))
+      try source.tensor("\(name).\(names.positions)", shape: isCLIP ? [count, c.width] : [1, count, c.width]))
+    self.names = names
     (side, width) = (c.tableSide, c.width)
   }
 
   /// Tokens that are no patches.
   var tokens: Int { extras.count }
-
-  private static func names(_ count: Int) -> ArraySlice<String> { ["cls_token", "distillation_token"].prefix(count) }
 
   /// Images `[images, channels, height, width]` as tokens `[images, tokens, width]`.
   func callAsFunction(_ x: Tensor, _ context: Context) -> Tensor {
@@ -47,17 +48,17 @@ struct PatchEmbedding: Module {
 
   /// The positions of a map of other sizes, `[1, tokens, width]`: the class token's as it is, the patches' interpolated.
   private func table(rows: Int, columns: Int) -> Tensor {
-    if rows == side && columns == side { return positions.value }
-    let flat = positions.value.reshaped([positions.value.shape[1], width])
+    let flat = positions.value.reshaped([tokens + side * side, width])
+    if rows == side && columns == side { return flat.reshaped([1, tokens + side * side, width]) }
     let patches = flat.rows(tokens..<flat.shape[0])
     let moved = matmul(bicubic(from: side, to: rows, columns), patches)
     return Tensor.concatenated([flat.rows(0..<tokens), moved]).reshaped([1, tokens + rows * columns, width])
   }
 
   mutating func visit(_ visitor: Visitor) {
-    for (index, name) in Self.names(extras.count).enumerated() { visitor(name, &extras[index]) }
-    visitor("position_embeddings", &positions)
-    visitor("patch_embeddings.projection", &projection)
+    for (index, name) in names.extras.enumerated() { visitor(name, &extras[index]) }
+    visitor(names.positions, &positions)
+    visitor(names.patches, &projection)
   }
 }
 

@@ -1,19 +1,19 @@
 import Autodiff
 import Weights
 
-/// A transformer over patches of an image: ViT, DeiT and DINOv2, under the names of transformers 5.
+/// A transformer over patches of an image: ViT, DeiT, DINOv2 and the images' side of CLIP, under the names of transformers 5.
 ///
-///     h = [class, patches W + b] + positions
+///     h = [class, patches W + b] + positions          CLIP: the norm of it, and no b
 ///     h ← h + λ₁ o(attention(q, k, v of norm(h)))
 ///     h ← h + λ₂ fc2(gelu(fc1(norm(h))))              λ: DINOv2 alone
 ///     logits = classifier(norm(h) of the class token; for DINOv2 beside the mean of the patches')
 ///
-/// A stage is the embedding or one block; what runs between them is `[images, tokens, width]`, and the final norm belongs
-/// to the last. Files may use the names of transformers 4, which ``checkpointName(_:)`` gives. Images of other sizes are
+/// A CLIP that was made a classifier reads the mean of the patches' h. A stage is the embedding or one block; what runs
+/// between them is `[images, tokens, width]`, and the final norm belongs to the last. Files may use the names of transformers 4, which ``checkpointName(_:)`` gives. Images of other sizes are
 /// read by a table of positions interpolated bicubically.
 ///
 /// Papers: <https://arxiv.org/abs/2010.11929>, DeiT <https://arxiv.org/abs/2012.12877>, DINOv2
-/// <https://arxiv.org/abs/2304.07193>
+/// <https://arxiv.org/abs/2304.07193>, CLIP <https://arxiv.org/abs/2103.00020>
 public struct VisionTransformer: ImageNetwork {
   /// The sizes of this model.
   public let configuration: VisionTransformerConfiguration
@@ -24,6 +24,7 @@ public struct VisionTransformer: ImageNetwork {
   /// See ``ImageNetwork/stageNames``.
   public let stageNames: [String]
   var embeddings: PatchEmbedding
+  var firstNorm: LayerNorm?
   var layers: [VisionLayer]
   var norm: LayerNorm
   private let names: VisionTransformerNames
@@ -37,12 +38,20 @@ public struct VisionTransformer: ImageNetwork {
     let named = names.source(source)
     embeddings = try PatchEmbedding("\(names.root).embeddings", c, from: named)
     layers = try (0..<c.layers).map { try VisionLayer("\(names.blocks).\($0)", c, from: named) }
-    norm = try LayerNorm("\(names.root).layernorm", c.width, c.epsilon, from: named)
+    firstNorm = try names.first.map { try LayerNorm($0, c.width, c.epsilon, from: named) }
+    norm = try LayerNorm(names.norms.final, c.width, c.epsilon, from: named)
     stageNames = ["\(names.root).embeddings"] + (0..<c.layers).map { "\(names.blocks).\($0)" }
     for name in ["embeddings.mask_token", "pooler.dense.weight", "pooler.dense.bias"] {
       named.ignore("\(names.root).\(name)")
     }
-    let features = c.family == .dinov2 ? 2 * c.width : c.width
+    if c.family == .clip {
+      // The side of a whole CLIP that reads texts, and what old files keep of the table's rows.
+      for name in held
+      where ["text_model.", "text_projection.", "visual_projection.", "logit_scale"].contains(where: name.hasPrefix)
+        || name.hasSuffix(".position_ids")
+      { source.ignore(name) }
+    }
+    let features = c.pooling == .classTokenAndMean ? 2 * c.width : c.width
     (labels, head) = try classifier(
       "classifier", c.labels, features, isThere: held.isEmpty || held.contains("classifier.weight"), from: source)
   }
@@ -52,11 +61,14 @@ public struct VisionTransformer: ImageNetwork {
   /// How bytes become the numbers it reads.
   public var scaling: PixelScaling { configuration.preparation.scaling }
   /// The channels that the head reads.
-  public var featureWidth: Int { configuration.family == .dinov2 ? 2 * configuration.width : configuration.width }
+  public var featureWidth: Int {
+    configuration.pooling == .classTokenAndMean ? 2 * configuration.width : configuration.width
+  }
   /// The channels of a head, on both sides of attention.
   public var channelUnits: [String: Int] {
-    ["q_proj", "k_proj", "v_proj", "o_proj"].reduce(into: [:]) {
-      $0["attention." + $1] = configuration.width / configuration.heads
+    let attention = names.attention
+    return (["q_proj", "k_proj", "v_proj"].map { "\(attention.name).\($0)" } + [attention.out]).reduce(into: [:]) {
+      $0[$1] = configuration.width / configuration.heads
     }
   }
 
@@ -65,7 +77,8 @@ public struct VisionTransformer: ImageNetwork {
 
   /// The final norm belongs to the last block's stage.
   public func stage(of name: String) -> Int? {
-    if name.hasPrefix("\(names.root).layernorm.") { return stageNames.count - 1 }
+    if name.hasPrefix(names.norms.final + ".") { return stageNames.count - 1 }
+    if let first = names.first, name.hasPrefix(first + ".") { return 0 }
     return stageNames.lastIndex { name == $0 || name.hasPrefix($0 + ".") }
   }
 
@@ -75,6 +88,7 @@ public struct VisionTransformer: ImageNetwork {
     for stage in stages {
       if stage == 0 {
         h = embeddings(h, context)
+        if let firstNorm { h = firstNorm(h.reshaped([h.shape[0] * h.shape[1], h.shape[2]])).reshaped(h.shape) }
       } else {
         let layer = layers[stage - 1]
         h = context.recomputes ? checkpointed([h]) { layer($0[0], context) } : layer(h, context)
@@ -82,21 +96,27 @@ public struct VisionTransformer: ImageNetwork {
     }
     guard stages.upperBound == stageNames.count, !stages.isEmpty else { return h }
     let (images, tokens, width) = (h.shape[0], h.shape[1], h.shape[2]), extra = embeddings.tokens
-    let flat = norm(h.reshaped([images * tokens, width]))
-    let classes = flat.gathered((0..<images).map { Int32($0 * tokens) })
-    guard configuration.family == .dinov2 else { return classes }
-    let patches = flat.gathered(
-      (0..<images).flatMap { image in (extra..<tokens).map { Int32(image * tokens + $0) } })
-    let channels = patches.reshaped([images, tokens - extra, width]).transposed
-    let mean = channels.reshaped([images * width, tokens - extra]).rowMeans.reshaped([images, width])
-    return Tensor.concatenated([classes.transposed, mean.transposed]).transposed
+    let flat = h.reshaped([images * tokens, width])
+    func patchMean(_ flat: Tensor) -> Tensor {
+      let rows = (0..<images).flatMap { image in (extra..<tokens).map { Int32(image * tokens + $0) } }
+      let channels = flat.gathered(rows).reshaped([images, tokens - extra, width]).transposed
+      return channels.reshaped([images * width, tokens - extra]).rowMeans.reshaped([images, width])
+    }
+    guard configuration.pooling != .patchMean else { return patchMean(flat) }
+    let normed = norm(flat), classes = normed.gathered((0..<images).map { Int32($0 * tokens) })
+    guard configuration.pooling == .classTokenAndMean else { return classes }
+    return Tensor.concatenated([classes.transposed, patchMean(normed).transposed]).transposed
   }
 
   /// Presents all parts under the names of transformers 5.
   public mutating func visit(_ visitor: Visitor) {
     visitor("\(names.root).embeddings", &embeddings)
+    if let first = names.first, var norm = firstNorm {
+      visitor(first, &norm)
+      firstNorm = norm
+    }
     visitor(names.blocks, &layers)
-    visitor("\(names.root).layernorm", &norm)
+    visitor(names.norms.final, &norm)
     visitor("classifier", &head)
   }
 }
@@ -109,7 +129,8 @@ struct VisionLayer: Module {
   var factors: [Parameter]
   var attentionBlock: AdaptedBlock, feedForwardBlock: AdaptedBlock
   let heads: Int, width: Int
-  let normNames: [String]
+  private let activation: VisionTransformerConfiguration.Activation
+  private let names: VisionTransformerNames
 
   init(_ name: String, _ c: VisionTransformerConfiguration, from source: any WeightSource) throws {
     func layer(_ part: String, _ outputs: Int, _ inputs: Int, hasBias: Bool = true) throws -> AdaptedLinear {
@@ -118,18 +139,18 @@ struct VisionLayer: Module {
           try source.matrix("\(name).\(part).weight", rows: outputs, columns: inputs),
           bias: hasBias ? try source.vector("\(name).\(part).bias", count: outputs) : nil))
     }
-    query = try layer("attention.q_proj", c.width, c.width, hasBias: c.hasQueryBias)
-    key = try layer("attention.k_proj", c.width, c.width, hasBias: c.hasQueryBias)
-    value = try layer("attention.v_proj", c.width, c.width, hasBias: c.hasQueryBias)
-    attentionOut = try layer("attention.o_proj", c.width, c.width)
+    (names, activation) = (VisionTransformerNames(c.family), c.activation)
+    let attention = names.attention, norms = names.norms
+    query = try layer("\(attention.name).q_proj", c.width, c.width, hasBias: c.hasQueryBias)
+    key = try layer("\(attention.name).k_proj", c.width, c.width, hasBias: c.hasQueryBias)
+    value = try layer("\(attention.name).v_proj", c.width, c.width, hasBias: c.hasQueryBias)
+    attentionOut = try layer(attention.out, c.width, c.width)
     inner = try layer("mlp.fc1", c.hidden, c.width)
     outer = try layer("mlp.fc2", c.width, c.hidden)
-    let isDino = c.family == .dinov2
-    normNames = isDino ? ["norm1", "norm2"] : ["layernorm_before", "layernorm_after"]
-    before = try LayerNorm("\(name).\(normNames[0])", c.width, c.epsilon, from: source)
-    after = try LayerNorm("\(name).\(normNames[1])", c.width, c.epsilon, from: source)
+    before = try LayerNorm("\(name).\(norms.before)", c.width, c.epsilon, from: source)
+    after = try LayerNorm("\(name).\(norms.after)", c.width, c.epsilon, from: source)
     factors =
-      isDino
+      c.family == .dinov2
       ? try (1...2).map {
         Parameter(
           try source.vector("\(name).layer_scale\($0).lambda1", count: c.width), role: .magnitude, isTrainable: false)
@@ -148,21 +169,29 @@ struct VisionLayer: Module {
         scale: 1 / Float(width / heads).squareRoot())
       return scaled(attentionOut(mixed, context), 0)
     }
-    let y = feedForwardBlock(h, context) { scaled(outer(inner(after($0), context).gelu, context), 1) }
+    let y = feedForwardBlock(h, context) { scaled(outer(activated(inner(after($0), context)), context), 1) }
     return y.reshaped(x.shape)
+  }
+
+  private func activated(_ x: Tensor) -> Tensor {
+    switch activation {
+    case .gelu: x.gelu
+    case .quickGELU: (1 / 1.702) * (1.702 * x).silu
+    }
   }
 
   private func scaled(_ x: Tensor, _ branch: Int) -> Tensor { factors.isEmpty ? x : x * factors[branch].value }
 
   mutating func visit(_ visitor: Visitor) {
-    visitor(normNames[0], &before)
-    visitor("attention.q_proj", &query)
-    visitor("attention.k_proj", &key)
-    visitor("attention.v_proj", &value)
-    visitor("attention.o_proj", &attentionOut)
-    visitor("attention", &attentionBlock)
+    let attention = names.attention, norms = names.norms
+    visitor(norms.before, &before)
+    visitor("\(attention.name).q_proj", &query)
+    visitor("\(attention.name).k_proj", &key)
+    visitor("\(attention.name).v_proj", &value)
+    visitor(attention.out, &attentionOut)
+    visitor(attention.name, &attentionBlock)
     for index in factors.indices { visitor("layer_scale\(index + 1).lambda1", &factors[index]) }
-    visitor(normNames[1], &after)
+    visitor(norms.after, &after)
     visitor("mlp.fc1", &inner)
     visitor("mlp.fc2", &outer)
     visitor("mlp", &feedForwardBlock)

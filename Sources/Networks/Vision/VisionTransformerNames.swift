@@ -9,12 +9,41 @@ struct VisionTransformerNames: Sendable {
   init(_ family: VisionTransformerConfiguration.Family) { self.family = family }
 
   /// What all names of the network without its head begin with.
-  var root: String { family.rawValue }
+  var root: String { family == .clip ? "vision_model" : family.rawValue }
   /// What the names of the blocks begin with.
-  var blocks: String { family == .dinov2 ? "dinov2.encoder.layer" : "\(root).layers" }
+  var blocks: String {
+    switch family {
+    case .vit, .deit: "\(root).layers"
+    case .dinov2: "\(root).encoder.layer"
+    case .clip: "\(root).encoder.layers"
+    }
+  }
+  /// The attention of a block and the projection that leaves it.
+  var attention: (name: String, out: String) {
+    family == .clip ? ("self_attn", "self_attn.out_proj") : ("attention", "attention.o_proj")
+  }
+  /// The norms of a block, and that behind the last one.
+  var norms: (before: String, after: String, final: String) {
+    switch family {
+    case .vit, .deit: ("layernorm_before", "layernorm_after", "\(root).layernorm")
+    case .dinov2: ("norm1", "norm2", "\(root).layernorm")
+    case .clip: ("layer_norm1", "layer_norm2", "\(root).post_layernorm")
+    }
+  }
+  /// The norm before the blocks, spelt as transformers spells it.
+  var first: String? { family == .clip ? "\(root).pre_layrnorm" : nil }
+  /// The filters that read patches, the tokens that are none, and the table of positions.
+  var embeddings: (patches: String, extras: [String], positions: String) {
+    switch family {
+    case .vit, .dinov2: ("patch_embeddings.projection", ["cls_token"], "position_embeddings")
+    case .deit: ("patch_embeddings.projection", ["cls_token", "distillation_token"], "position_embeddings")
+    case .clip: ("patch_embedding", ["class_embedding"], "position_embedding.weight")
+    }
+  }
 
   /// The file's name of what is called `name` in memory.
   func stored(_ name: String) -> String {
+    guard family != .clip else { return name }
     var pairs = [
       ("attention.q_proj.", "attention.attention.query."), ("attention.k_proj.", "attention.attention.key."),
       ("attention.v_proj.", "attention.attention.value."), ("attention.o_proj.", "attention.output.dense."),

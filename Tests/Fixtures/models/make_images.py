@@ -2,7 +2,7 @@
 
     python make_images.py            (numpy, torch, transformers, safetensors)
 
-Writes efficientnet-lite-tiny, mobilenet-tiny, cifar-tiny and dinov2-tiny, and resnet/training.safetensors.
+Writes efficientnet-lite-tiny, mobilenet-tiny, cifar-tiny, dinov2-tiny and clip-tiny, and resnet/training.safetensors.
 """
 import json
 import os
@@ -126,6 +126,28 @@ def dino(name):
                "wide.pixel_values": wide, "wide.logits": other}, os.path.join(folder, "reference.safetensors"))
 
 
+def clip(name):
+    from transformers import CLIPConfig, CLIPForImageClassification, CLIPVisionModel
+    sizes = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=3, image_size=28,
+                 patch_size=7)
+    model = CLIPForImageClassification(CLIPConfig(vision_config=sizes, num_labels=4)).eval()
+    for key, value in model.named_parameters():
+        value.data = torch.randn_like(value) * (0.3 if value.ndim < 2 or "embedding" in key else 0.2)
+    folder = os.path.join(HERE, name)
+    model.save_pretrained(folder)
+    tower = CLIPVisionModel(model.config.vision_config).eval()
+    whole = {k.removeprefix("vision_model."): v for k, v in model.state_dict().items()}
+    tower.load_state_dict({k: whole[k.removeprefix("vision_model.")] for k in tower.state_dict()})
+    small, wide = torch.randn(3, 3, 28, 28), torch.randn(2, 3, 21, 49)
+    with torch.no_grad():
+        logits, pooled = model(small).logits, tower(small).pooler_output
+        other = tower(wide, interpolate_pos_encoding=True).pooler_output
+    labels = torch.tensor([3, 0, 2])
+    save_file({"pixel_values": small, "logits": logits, "labels": labels, "loss": F.cross_entropy(logits, labels),
+               "pooled": pooled, "wide.pixel_values": wide, "wide.pooled": other},
+              os.path.join(folder, "reference.safetensors"))
+
+
 def training():
     from transformers import AutoModelForImageClassification
     folder = os.path.join(HERE, "resnet")
@@ -146,3 +168,5 @@ mobilenet("mobilenet-tiny", "mobilenet_v2", [[1, 8, 3, 1, 1], [2, 12, 3, 2, 4]],
 plain("cifar-tiny")
 dino("dinov2-tiny")
 training()
+torch.manual_seed(12)
+clip("clip-tiny")

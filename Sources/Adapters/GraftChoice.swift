@@ -67,8 +67,10 @@ extension AdaptableNetwork {
     case .allLinear: choice.matches = [("all-linear", choice.linears.count)]
     }
     guard !chosen.isEmpty else {
-      let names = linears.prefix(7).joined(separator: ", ")
-      throw GraftError("the targets match none of the model's \(linears.count) linear layers (\(names), …)")
+      let names = linears.prefix(7).joined(separator: ", ") + (linears.count > 7 ? ", …" : "")
+      let filter = filters.first.map { String($0.split(separator: ".").last ?? "") }
+      let hint = filter.map { "; its \(filters.count) convolutions are named in target_modules, as in [\($0)]" } ?? ""
+      throw GraftError("the targets match none of the model's \(linears.count) linear layers (\(names))\(hint)")
     }
     return choice
   }

@@ -111,7 +111,7 @@ struct SequenceTests {
       ], 2,
       "in scenario 'domain' class k of every task is the same")
     try refused(["scenario": "class"], 2, "strategy 'clr' has to be told the task")
-    try refused(["strategies": "[{strategy: adapter, adapter: {type: lora}}]"], 2, "match none of the model's")
+    try refused(["strategies": "[{strategy: adapter, adapter: {type: lora}}]"], 2, "as in [convolution]")
     try refused(["strategies": "[{strategy: adapter, adapter: {type: lora, rnak: 3}}]"], 2, "did you mean 'rank'")
     try refused(["strategies": "[{strategy: adapter, adapter: {rank: 3}}]"], 2, "'adapter.type' is missing")
     try refused(["strategies": "[{strategy: adapter, adapter: {type: corda}}]"], 2, "needs calibration")

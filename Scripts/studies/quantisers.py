@@ -109,13 +109,15 @@ class Study:
 
     def packed(self, folder, options):
         measured = any(word in options for word in ("--method", "--scale", "--round"))
-        if not folder.exists():
+        # Written after the folder: an ended run left no half of both.
+        report_file = folder.with_suffix(".report")
+        if not report_file.exists():
             started = processor_seconds()
             report = json.loads(self.call(
                 "quantize", self.original, "--output", folder, *options, *(CALIBRATED if measured else []), "--json"))
             report["processor_seconds"] = processor_seconds() - started
-            folder.with_suffix(".report").write_text(json.dumps(report, indent=1))
-        report = json.loads(folder.with_suffix(".report").read_text())
+            report_file.write_text(json.dumps(report, indent=1))
+        report = json.loads(report_file.read_text())
         return {"bytes": report["bytes"], "peak": report["peak_bytes"], "seconds": report["processor_seconds"],
                 **self.measure(folder)}
 

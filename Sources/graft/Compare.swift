@@ -5,7 +5,7 @@ import Foundation
 import Recipes
 
 /// Trains families under one budget and says what each reached.
-struct Compare: ParsableCommand {
+struct Compare: ParsableCommand, Interruptible {
   static let configuration = CommandConfiguration(
     abstract: "Train several families on one recipe under one budget, and write one table.",
     discussion: """
@@ -53,6 +53,7 @@ struct Compare: ParsableCommand {
     for (index, member) in members.enumerated() {
       Console.error("run \(index + 1) of \(members.count): \(member.family), seed \(member.seed)")
       try make(member)
+      if let signal = Interruption.signal { throw Ending(code: 128 + signal) }
     }
     let rows = try comparison.families.compactMap { family in
       let folders = members.filter { $0.family == family }.map(\.folder)

@@ -5,7 +5,7 @@ import Recipes
 import Text
 
 /// Writes text.
-struct Generate: ParsableCommand {
+struct Generate: ParsableCommand, Interruptible {
   static let configuration = CommandConfiguration(
     abstract: "Answer a prompt, token by token.",
     discussion: """

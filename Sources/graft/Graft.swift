@@ -34,12 +34,16 @@ struct Graft: ParsableCommand {
     ])
 
   static func main() {
-    Interruption.watch()
+    Interruption.unblock()
     do {
       var command = try parseAsRoot()
+      if command is any Interruptible { Interruption.watch() }
       try command.run()
     } catch {
       Failure.end(with: error)
     }
   }
 }
+
+/// A command that ends soon after a signal by itself, once what it needs to go on is saved. Others end at once.
+protocol Interruptible {}

@@ -40,6 +40,8 @@ struct Sequence: ParsableCommand {
   func run() throws {
     let report: SequenceReport
     if try RecipeKind(of: recipe) == .textSequence {
+      // Images lose no more than an epoch, texts no step.
+      Interruption.watch()
       let sequence = try TextSequenceRecipe(recipe, catalogue: .graft)
       guard let whole = try TextSequenceJob(sequence).run(progress: { Console.error($0) }) else {
         Console.error("interrupted; everything needed to go on is kept: graft sequence \(recipe)")

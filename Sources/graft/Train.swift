@@ -5,7 +5,7 @@ import Foundation
 import Recipes
 
 /// Carries out a recipe.
-struct Train: ParsableCommand {
+struct Train: ParsableCommand, Interruptible {
   static let configuration = CommandConfiguration(
     abstract: "Train an adapter as a recipe says.",
     discussion: """
@@ -33,7 +33,7 @@ struct Train: ParsableCommand {
 }
 
 /// Goes on with an interrupted run.
-struct Resume: ParsableCommand {
+struct Resume: ParsableCommand, Interruptible {
   static let configuration = CommandConfiguration(
     abstract: "Go on with a run from its newest checkpoint, exactly as if it had not stopped.",
     discussion: """

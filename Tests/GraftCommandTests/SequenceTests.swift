@@ -79,6 +79,17 @@ struct SequenceTests {
     #expect(second?.map { $0["seconds"] } == first)
   }
 
+  @Test func `A signal ends a sequence of images at once, and what its epochs learned is kept`() throws {
+    try recipe(["strategies": "[head]", "train": "{epochs: 10000, batch_size: 10, learning_rate: 1e-3}"])
+    let command = try Command(["sequence", "sequence.yaml"], in: scratch.path)
+    let kept = scratch.path + "/out/head/1-animals-1/unfinished/epoch.json"
+    let deadline = Date().addingTimeInterval(60)
+    while !Folder.exists(kept) && command.isRunning && Date() < deadline { usleep(2000) }
+    command.send(SIGTERM)
+    #expect(command.end(within: 10).code == -SIGTERM)
+    #expect(Folder.exists(kept))
+  }
+
   @Test func `What a recipe of a sequence gets wrong is told with its place, all at once`() throws {
     try recipe(["strategies": "[head, clrr]", "train": "{epoch: 2}", "model": ""], more: "claser: 3\n")
     let ending = try run()

@@ -8,35 +8,8 @@
 
 #pragma STDC FP_CONTRACT ON
 
-#define LANES 4
-#define ROWS 4
-#define NAMED(name) name##_4
-#include "correlate.h"
-#undef LANES
-#undef ROWS
-#undef NAMED
-
-#if defined(__x86_64__)
-
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#define LANES 8
-#define ROWS 4
-#define NAMED(name) name##_8
-#include "correlate.h"
-#undef LANES
-#undef ROWS
-#undef NAMED
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
-                             apply_to = function)
-#define LANES 16
-#define ROWS 8
-#define NAMED(name) name##_16
-#include "correlate.h"
-#pragma clang attribute pop
-
-#endif
+#define BODY "correlate.h"
+#include "each_width.h"
 
 void graft_correlate(const graft_correlation *c, const float *x, const float *y, const long *places,
                      float *result) {

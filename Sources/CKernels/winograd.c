@@ -90,36 +90,9 @@ void graft_winograd_filters(const graft_winograd *w, const float *weight, size_t
   }
 }
 
-#define LANES 4
-#define ROWS 4
 #define ACROSS 3
-#define NAMED(name) name##_4
-#include "winograd.h"
-#undef LANES
-#undef ROWS
-#undef NAMED
-
-#if defined(__x86_64__)
-
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#define LANES 8
-#define ROWS 4
-#define NAMED(name) name##_8
-#include "winograd.h"
-#undef LANES
-#undef ROWS
-#undef NAMED
-#pragma clang attribute pop
-
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))), \
-                             apply_to = function)
-#define LANES 16
-#define ROWS 8
-#define NAMED(name) name##_16
-#include "winograd.h"
-#pragma clang attribute pop
-
-#endif
+#define BODY "winograd.h"
+#include "each_width.h"
 
 void graft_winograd_convolve(const graft_winograd *w, const float *filters, const float *x, size_t first, size_t count,
                              const float *_Nullable bias, float *y, float *_Nullable beside, float *scratch) {

@@ -42,7 +42,7 @@ extension AdaptableNetwork {
     )
     func isChosen(_ name: String) -> Bool {
       guard isTarget(name), !choice.saved.contains(name), isExcluded?(name) != true else { return false }
-      return wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true
+      return isIn(wanted, name)
     }
     choice.linears = linears.filter(isChosen)
     if plan.targets != .allLinear {
@@ -83,7 +83,7 @@ extension AdaptableNetwork {
     let isTarget = try plan.targets.matcher("target_modules", head: headName)
     choice.blocks = names.filter { name in
       let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : isTarget(name)
-      return isNamed && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
+      return isNamed && isIn(wanted, name)
     }
     guard !choice.blocks.isEmpty else {
       throw GraftError(
@@ -105,10 +105,7 @@ extension AdaptableNetwork {
     var names: [String] = []
     copy.forEachConvolution { name, _ in names.append(name) }
     let isTarget = try plan.targets.matcher("target_modules", head: headName)
-    choice.convolutions = names.filter { name in
-      isTarget(name)
-        && (wanted.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true)
-    }
+    choice.convolutions = names.filter { isTarget($0) && isIn(wanted, $0) }
     guard !choice.convolutions.isEmpty else {
       throw GraftError(
         "adapter type '\(plan.method)' stands behind convolutions, and the targets match none of the model's \(names.count)",
@@ -163,6 +160,11 @@ struct Choice {
   var saved: Set<String> = []
   var learnsAll = false
   var matches: [(entry: String, count: Int)] = []
+}
+
+/// Whether what is called `name` lies in one of the blocks; in any where they are nil.
+private func isIn(_ blocks: Set<Int>?, _ name: String) -> Bool {
+  blocks.map { blocks in blockIndex(name).map(blocks.contains) ?? false } ?? true
 }
 
 /// Whether a module around the one called `name` ends as `entry` says.

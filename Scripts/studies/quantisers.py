@@ -28,6 +28,7 @@ ROWS = {
     "awq, 4 bits": ["--packing", "int4-g64", "--method", "awq"],
     "adadim, 4 bits": ["--packing", "int4-g64", "--method", "adadim"],
     "os+, 4 bits": ["--packing", "int4-g64", "--method", "os+"],
+    "block floating point, 4 bits": ["--packing", "bfp4-g32"],
     "nf4": ["--packing", "nf4"],
     "fp4": ["--packing", "fp4-g64", "--method", "fp4"],
     "rtn, 3 bits": ["--packing", "int3-g64"],

@@ -7,7 +7,7 @@ public struct GroupGrid: Sendable {
   /// The zero code, or the offset; 0 in a symmetric layout of levels.
   public let zero: Float
   private let kind: GroupLayout.Zero
-  private let largest: Float
+  private let lowest: Float, highest: Float
   private let divisor: Float
   private let levels: LevelOrder?
 
@@ -23,7 +23,10 @@ public struct GroupGrid: Sendable {
     case .code: self.zero = min(255, max(0, zero.rounded(.toNearestOrEven)))
     case .offset: self.zero = scale == 0 ? 0 : layout.scale.rounded(zero)
     }
-    (kind, largest, divisor) = (layout.zero, Float(layout.largestCode), scale == 0 ? .infinity : scale)
+    (kind, divisor) = (layout.zero, scale == 0 ? .infinity : scale)
+    // Codes are added to the zero of the layouts that have one. Mantissas are as many below zero as above.
+    highest = Float(layout.largestCode) - (kind == .offset ? 0 : self.zero)
+    lowest = kind == .offset ? 0 : layout.isBlockFloat ? 1 - self.zero : -self.zero
     if case .levels(let levels) = layout.element { self.levels = levels.order } else { levels = nil }
   }
 
@@ -39,10 +42,14 @@ public struct GroupGrid: Sendable {
         ? Float(sign: .plus, exponent: Int(reach.exponent) - Int(levels.order.largest.exponent), significand: 1)
         : reach / levels.order.largest
       self.init(scale: scale, zero: 0, layout)
+    case (.integer, .symmetric) where layout.isBlockFloat:
+      // The exponent of the largest, whose mantissa then fills its bits; what is beyond the last code is taken for it.
+      let reach = max(-low, high), exponent = reach > 0 ? Int(reach.exponent) - (layout.bits - 2) : -127
+      self.init(scale: Float(sign: .plus, exponent: exponent, significand: 1), zero: 0, layout)
     case (.integer(let bits), .symmetric):
       self.init(scale: max(-low, high) / Float(max(1, 1 << (bits - 1) - 1)), zero: 0, layout)
     case (.integer, .code):
-      let scale = layout.scale.rounded((high - low) / steps)
+      let scale = layout.scale.covering((high - low) / steps)
       self.init(scale: scale, zero: scale > 0 ? -low / scale : 0, layout)
     case (.integer, .offset):
       // What the offset's rounding moves, the scale makes good.
@@ -55,9 +62,9 @@ public struct GroupGrid: Sendable {
   @inline(__always)
   public func code(_ value: Float) -> UInt8 {
     if let levels { return levels.code(value / divisor) }
-    if kind == .offset { return UInt8(truncatingIfNeeded: nearest((value - zero) / divisor, 0, largest)) }
+    if kind == .offset { return UInt8(truncatingIfNeeded: nearest((value - zero) / divisor, lowest, highest)) }
     // Rounded before the zero is added, so that ties go to even steps from zero, as the reference codes have it.
-    return UInt8(truncatingIfNeeded: nearest(value / divisor, -zero, largest - zero) + Int32(zero))
+    return UInt8(truncatingIfNeeded: nearest(value / divisor, lowest, highest) + Int32(zero))
   }
 
   /// What a code stands for.
@@ -77,7 +84,7 @@ public enum GroupClip: Sendable, Equatable {
   /// From the least to the greatest value.
   case none
   /// Of so many ranges, each a hundredth narrower than the one before, that of the least squared error, each term times
-  /// its column's weight where there are weights.
+  /// its column's weight where there are weights; of powers of two, one twice as wide too.
   case search(steps: Int)
 }
 
@@ -107,8 +114,9 @@ extension GroupGrid {
       return sum
     }
     var least = error(best)
-    for step in 1..<max(1, steps) {
-      let part = 1 - Float(step) / 100
+    // Where a scale is a power of two, the next one up cuts less off the largest.
+    let parts = (layout.scale == .power ? [2] : []) + (1..<max(1, steps)).map { 1 - Float($0) / 100 }
+    for part in parts {
       let grid = GroupGrid(from: part * low, to: part * high, layout), found = error(grid)
       if found < least { (best, least) = (grid, found) }
     }

@@ -11,7 +11,9 @@ import CKernels
 /// follow a row's codes, each its scale and then its zero or offset. Groups along the output come before all rows: for
 /// each `group` rows, the scales of all columns and then their zeros.
 ///
-/// A GPTQ or AWQ checkpoint is `int4-g128-f16-zero`, one of MXFP4 `fp4-g32-e8`.
+/// A GPTQ or AWQ checkpoint is `int4-g128-f16-zero`, one of MXFP4 `fp4-g32-e8`. **Block floating point**, signed mantissas
+/// of a few bits that share an exponent, is `bfp4-g32`: integers around zero whose scale is a power of two (MXINT8 is
+/// `bfp8-g32`; its codes end at ±127).
 public struct GroupLayout: Sendable, Hashable {
   /// What a code is.
   public enum Element: Sendable, Hashable {
@@ -106,10 +108,14 @@ public struct GroupLayout: Sendable, Hashable {
   /// Bytes of what a group stores besides its codes.
   var recordBytes: Int { scale.bytes + (zero == .symmetric ? 0 : zero == .code ? 1 : scale.bytes) }
 
-  /// `int4-g64`, `int3-row`, `int4-g128-f16-zero`, `fp4-g32-e8`, `int4-g64-out`: what is usual is left out.
+  /// Signed mantissas of a shared exponent.
+  var isBlockFloat: Bool { if case .integer(2...) = element { scale == .power && zero == .symmetric } else { false } }
+
+  /// `int4-g64`, `int3-row`, `int4-g128-f16-zero`, `fp4-g32-e8`, `bfp4-g32`, `int4-g64-out`: what is usual is left out.
   public var name: String {
-    var parts = [element.name, group == 0 ? "row" : "g\(group)"]
+    var parts = [isBlockFloat ? "bfp\(bits)" : element.name, group == 0 ? "row" : "g\(group)"]
     if axis == .output { parts.append("out") }
+    if isBlockFloat { return parts.joined(separator: "-") }
     if scale != element.usualScale { parts.append(scale.rawValue) }
     if zero != element.usualZero { parts.append(zero.rawValue) }
     return parts.joined(separator: "-")
@@ -118,8 +124,12 @@ public struct GroupLayout: Sendable, Hashable {
   /// The layout of a name in small letters; nil when it names none.
   init?(name: String) {
     var parts = name.split(separator: "-", omittingEmptySubsequences: false)
-    guard let element = Element(name: String(parts.removeFirst())) else { return nil }
-    self.init(element, group: 64)
+    let first = String(parts.removeFirst()), isBlockFloat = first.hasPrefix("bfp")
+    guard let element = Element(name: isBlockFloat ? "int" + first.dropFirst(3) : first), first != "bfp1" else {
+      return nil
+    }
+    self.init(
+      element, group: isBlockFloat ? 32 : 64, scale: isBlockFloat ? .power : nil, zero: isBlockFloat ? .symmetric : nil)
     if let first = parts.first, first == "row" || first.first == "g" {
       guard let group = first == "row" ? 0 : Int(first.dropFirst()), group > 0 || first == "row" else { return nil }
       self.group = group
@@ -128,9 +138,9 @@ public struct GroupLayout: Sendable, Hashable {
     for part in parts {
       if let axis = Axis(rawValue: String(part)) {
         self.axis = axis
-      } else if let scale = Number(rawValue: String(part)) {
+      } else if !isBlockFloat, let scale = Number(rawValue: String(part)) {
         self.scale = scale
-      } else if let zero = Zero(rawValue: String(part)) {
+      } else if !isBlockFloat, let zero = Zero(rawValue: String(part)) {
         self.zero = zero
       } else {
         return nil
@@ -215,6 +225,12 @@ extension GroupLayout.Number {
     case .brain: graft_bf16_value(graft_bf16_bits(value))
     case .power: Self.power(Self.exponent(value))
     }
+  }
+
+  /// As ``rounded(_:)``, but of powers of two the least that is not below `value`.
+  func covering(_ value: Float) -> Float {
+    guard self == .power, value > 0, value.isFinite else { return rounded(value) }
+    return rounded(Float(sign: .plus, exponent: Int(value.exponent) + (value.significand > 1 ? 1 : 0), significand: 1))
   }
 
   /// Writes `value` at `place` as this form holds it.

@@ -136,7 +136,8 @@ public enum Packing: Sendable, Hashable {
     }
     guard let layout = GroupLayout(name: lower) else {
       let names = Packing.fixed.map(\.name).joined(separator: ", ")
-      let elements = (["int1", "int2", "int3", "int4", "int8"] + GroupLayout.Levels.allCases.map(\.rawValue))
+      let integers = ["int1", "int2", "int3", "int4", "int8", "bfp2", "bfp3", "bfp4", "bfp8"]
+      let elements = integers + GroupLayout.Levels.allCases.map(\.rawValue)
       throw PackingError(
         "'\(text)'", "unknown packing",
         remedy:

@@ -19,7 +19,8 @@ func `A packing's name means that packing`(_ packing: Packing) throws {
   (
     "q4",
     "'q4': unknown packing; expected one of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, "
-      + "Q1_0, Q2_0, Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4, nf4, nf4-double, or int1, int2, int3, int4, int8, nf4, fp4, "
+      + "Q1_0, Q2_0, Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4, NVFP4, nf4, nf4-double, or int1, int2, int3, int4, int8, "
+      + "bfp2, bfp3, bfp4, bfp8, nf4, fp4, "
       + "fp4e1, fp4e3, bnbfp4 with -g<columns> or -row, such as int3-g64, or pb<salient of a hundred>"
   ),
   ("int8-g48", "int8-g48: groups of 48 columns; a group is a multiple of 32, such as 64"),

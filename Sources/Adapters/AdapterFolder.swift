@@ -21,8 +21,22 @@ public enum AdapterFolder {
     if model is any Classifier {
       configuration.plan.modulesToSave.removeAll { ["classifier", "score"].contains($0) && $0 != model.headName }
     }
+    if isPlain(file, configuration.plan, on: model) {
+      (configuration.plan.method, configuration.plan.settings.options) = (LoRA.method, [:])
+    }
     try graft(configuration, path, tensors, file, onto: &model)
     return configuration
+  }
+
+  /// Whether the file holds plain factors though its configuration speaks of groups: PEFT passes over `use_qalora` at
+  /// layers that are not packed by GPTQ.
+  private static func isPlain(_ file: Safetensors, _ plan: GraftPlan, on model: any TextNetwork) -> Bool {
+    guard plan.method == QALoRA.method, plan.settings.options["group"] != "1" else { return false }
+    var copy = model, isPlain = false
+    copy.forEachLinear { name, layer in
+      if file["\(prefix)\(name).lora_A.weight"]?.shape.last == layer.base.inputs { isPlain = true }
+    }
+    return isPlain
   }
 
   /// The same for a network of images; one with another number of classes than the file has is given a head for these.

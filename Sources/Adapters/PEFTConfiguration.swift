@@ -36,18 +36,18 @@ public struct PEFTConfiguration: Sendable, Equatable {
         path, at: "key 'init_lora_weights'", "'\(start)' means that these factors belong to a changed base",
         remedy: "save it from PEFT with path_initial_model_for_weight_conversion")
     }
-    let settings = isPoly ? try Self.polySettings(reader) : try Self.settings(reader)
+    var settings = isPoly ? try Self.polySettings(reader) : try Self.settings(reader)
     try settings.checkPatterns(path: path)
+    let method = try isLoRA ? Self.method(&settings, reader) : isPoly ? MHR.method : type.lowercased()
     guard let targets = try reader.targets("target_modules") else {
       throw FileError(path, at: "key 'target_modules'", "missing; expected names, a regular expression or all-linear")
     }
     guard let bias = GraftPlan.Bias(rawValue: object["bias"]?.string ?? "none") else {
       throw FileError(path, at: "key 'bias'", "expected none, all or lora_only")
     }
-    let method = isLoRA ? (object["use_dora"]?.bool == true ? DoRA.method : LoRA.method) : type.lowercased()
     plan = GraftPlan(
-      method: isPoly ? MHR.method : method, settings: settings, targets: targets,
-      bias: bias, modulesToSave: try reader.names("modules_to_save") ?? [])
+      method: method, settings: settings, targets: targets, bias: bias,
+      modulesToSave: try reader.names("modules_to_save") ?? [])
     plan.excluded = try reader.targets("exclude_modules")
     if let layers = object["layers_to_transform"], !layers.isNull {
       let list = layers.array ?? [layers]
@@ -58,6 +58,28 @@ public struct PEFTConfiguration: Sendable, Equatable {
     }
     baseModel = object["base_model_name_or_path"]?.string
     rest = object.filter { !Self.written.contains($0.key) }
+  }
+
+  /// Which of the families that PEFT calls LoRA a file asks for.
+  private static func method(_ settings: inout AdapterSettings, _ reader: Reader) throws -> String {
+    let isDoRA = reader.isSet("use_dora")
+    guard reader.isSet("use_qalora") else { return isDoRA ? DoRA.method : LoRA.method }
+    guard !isDoRA else {
+      throw FileError(reader.path, at: "keys 'use_dora' and 'use_qalora'", "are both set; PEFT takes one of them")
+    }
+    let group = try reader.int("qalora_group_size") ?? 16
+    settings.options = ["group": "\(group)", "pool": QALoRA.Pool.scaled.rawValue]
+    return QALoRA.method
+  }
+
+  /// Whether PEFT computes the plan's family and has keys for its settings.
+  private var isPEFT: Bool {
+    switch plan.method {
+    case LoRA.method, DoRA.method: true
+    case QALoRA.method:
+      plan.settings.options["pool"] == QALoRA.Pool.scaled.rawValue && plan.settings.options["group"] != nil
+    default: false
+    }
   }
 
   /// What a file of LoRA's keys says, and those of this package's own families.
@@ -108,7 +130,6 @@ public struct PEFTConfiguration: Sendable, Equatable {
 
   /// LoRA's keys, which this package's own families share.
   private var ownKeys: [String: JSON] {
-    let isPEFT = plan.method == LoRA.method || plan.method == DoRA.method
     let settings = plan.settings
     var object: [String: JSON] = [:]
     // A type PEFT does not know, so that it refuses to load a family as if it were plain LoRA.
@@ -126,6 +147,9 @@ public struct PEFTConfiguration: Sendable, Equatable {
     object["lora_bias"] = .bool(settings.hasBias)
     object["use_rslora"] = .bool(settings.isRankStabilised)
     object["use_dora"] = .bool(plan.method == DoRA.method)
+    if isPEFT, plan.method == QALoRA.method, let group = settings.options["group"].flatMap(Int.init) {
+      (object["use_qalora"], object["qalora_group_size"]) = (.bool(true), .integer(group))
+    }
     object["rank_pattern"] = .object(settings.rankPattern.mapValues(JSON.integer))
     object["alpha_pattern"] = .object(settings.alphaPattern.mapValues(JSON.number))
     object["bias"] = .string(plan.bias.rawValue)
@@ -158,13 +182,13 @@ public struct PEFTConfiguration: Sendable, Equatable {
   /// Keys that change what an adapter computes and are not supported.
   private static let refused = [
     "alora_invocation_tokens", "arrow_config", "layer_replication", "target_parameters", "trainable_token_indices",
-    "use_qalora", "use_bdlora", "velora_config", "kasa_config", "monteclora_config", "layers_pattern",
+    "use_bdlora", "velora_config", "kasa_config", "monteclora_config", "layers_pattern",
   ]
   private static let startsThatMoveTheBase = ["pissa", "olora", "corda", "lora_ga"]
   private static let written: Set<String> = [
     "peft_type", "inference_mode", "base_model_name_or_path", "r", "lora_alpha", "lora_dropout", "lora_bias",
-    "use_rslora",
-    "use_dora", "rank_pattern", "alpha_pattern", "target_modules", "exclude_modules", "bias", "modules_to_save",
+    "use_rslora", "use_dora", "use_qalora", "qalora_group_size", "rank_pattern", "alpha_pattern", "target_modules",
+    "exclude_modules", "bias", "modules_to_save",
     "init_lora_weights", "layers_to_transform", "graft", "poly_type", "n_tasks", "n_skills", "n_splits",
     "init_weights",
   ]

@@ -12,7 +12,8 @@ import Weights
 ///
 /// `g` is the packing's own group where it has offsets, else 32, unless `group` says otherwise. `A` `[r, inputs / g]`
 /// starts evenly from ±1/√(inputs / g), `B` `[outputs, r]` at zero. Trains r (inputs / g + outputs) numbers. As plain LoRA it
-/// is A with each column g times over g.
+/// is A with each column g times over g. With `pool: scaled` the mean is multiplied by the number of groups, which is what
+/// PEFT computes where it is told `use_qalora`; with a `group` too, it is stored as PEFT stores it.
 ///
 /// Paper: <https://arxiv.org/abs/2309.14717>
 public struct QALoRA: LowRankChange {
@@ -20,8 +21,8 @@ public struct QALoRA: LowRankChange {
   public static let method = "qalora"
   /// Always; see ``FrozenWeight/repacked(_:)`` for packed bases.
   public static func merging(_ configuration: Configuration) -> Merging { .exact }
-  /// `group`.
-  public static let options = ["group"]
+  /// `group`, `pool`.
+  public static let options = ["group", "pool"]
 
   /// What can be chosen about it.
   public struct Configuration: Sendable, Equatable {
@@ -29,7 +30,12 @@ public struct QALoRA: LowRankChange {
     public var lora: LoRA.Configuration
     /// Inputs whose mean is read; nil for the packing's own group.
     public var group: Int?
+    /// Whether the mean is multiplied by the number of groups.
+    public var isScaled = false
   }
+
+  /// How a group's inputs are read.
+  enum Pool: String { case mean, scaled }
 
   /// What `settings` choose for the layer named `site`.
   public static func configuration(_ settings: AdapterSettings, at site: String) throws -> Configuration {
@@ -40,7 +46,8 @@ public struct QALoRA: LowRankChange {
     let group = try settings.option("group", Int?.none, expected: "a number of inputs from 1") { text in
       Int(text).flatMap { $0 > 0 ? .some($0) : nil }
     }
-    return Configuration(lora: try LoRA.configuration(settings, at: site), group: group)
+    let pool = try settings.option("pool", Pool.mean, expected: "mean or scaled") { Pool(rawValue: $0) }
+    return Configuration(lora: try LoRA.configuration(settings, at: site), group: group, isScaled: pool == .scaled)
   }
 
   private var a: Parameter, b: Parameter
@@ -59,7 +66,8 @@ public struct QALoRA: LowRankChange {
     let pooled = base.inputs / group, rank = configuration.lora.rank, bound = 1 / Float(pooled).squareRoot()
     a = Parameter(.uniform([rank, pooled], in: -bound..<bound, from: setup.random["lora_A"]), role: .factorA)
     b = Parameter(.zeros([base.outputs, rank]), role: .factorB)
-    (scale, dropout, site) = (configuration.lora.scale, configuration.lora.dropout, setup.site)
+    scale = configuration.lora.scale * (configuration.isScaled ? Float(pooled) : 1)
+    (dropout, site) = (configuration.lora.dropout, setup.site)
   }
 
   /// The layer's output with the branch that reads means.

@@ -1,4 +1,6 @@
 import Autodiff
+import Files
+import Foundation
 import Networks
 import Testing
 
@@ -74,5 +76,67 @@ struct QALoRATests {
     let error = #expect(throws: GraftError.self) { _ = try learned(&base, ["group": "48"]) }
     #expect(error?.description.contains("groups of 48 do not divide the 64 inputs") == true)
     #expect(throws: AdapterOptionError.self) { _ = try learned(&base, ["group": "no"]) }
+    #expect(throws: AdapterOptionError.self) { _ = try learned(&base, ["pool": "sum"]) }
+  }
+
+  /// Numbers that the forward pass of PEFT 0.21's `QALoraLinearVariant` gave, at a scaling of 2 and groups of 4.
+  @Test func `With scaled means it computes what PEFT does`() throws {
+    var base = FrozenLinear(FrozenWeight(.zeros([3, 8])))
+    var settings = AdapterSettings(rank: 2, alpha: 4)
+    settings.options = ["group": "4", "pool": "scaled"]
+    var adapter = try QALoRA(
+      on: &base, QALoRA.configuration(settings, at: "x"), Setup(site: "x", random: RandomKey(seed: 3)))
+    adapter.forEachParameter { name, parameter in
+      parameter.value =
+        name == "lora_A.weight"
+        ? Tensor([0.5, -0.25, 0.125, 0.75], shape: [2, 2]) : Tensor([1, -0.5, 0.25, 0.5, -1, 2], shape: [3, 2])
+    }
+    let first = (0..<8).map { (i: Int) -> Float in Float(i * 29 % 17 - 8) / 8 }
+    let second = (0..<8).map { (i: Int) -> Float in Float(i * 13 % 11 - 5) / 4 }
+    let x = Tensor(first + second, shape: [2, 8]),
+      wanted: [Float] = [-1.4609375, 0.171875, 2.75, -1.1875, -0.21875, 1.375]
+    #expect(adapter(x, over: base, Context()).values == wanted)
+    let change = try #require(adapter.lowRankFactors).product
+    #expect(zip(linear(x, weight: change).values, wanted).allSatisfy { abs($0 - $1) < 1e-6 })
+  }
+
+  @Test func `PEFT's file of it is read and written, and of one that PEFT passed over plain factors are taken`() throws
+  {
+    let scratch = FileManager.default.temporaryDirectory.appendingPathComponent("qalora-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: scratch) }
+    var settings = AdapterSettings(rank: 2, alpha: 4)
+    settings.options = ["group": "8", "pool": "scaled"]
+    func model() throws -> any TextNetwork { try Checkpoint("\(fixtures)/models/llama-untied").model() }
+    func write(_ plan: GraftPlan) throws -> any TextNetwork {
+      var model = try model()
+      try model.graft(plan, random: RandomKey(seed: 5))
+      model.forEachParameter { name, parameter in
+        guard parameter.isTrainable else { return }
+        parameter.value = .uniform(parameter.value.shape, in: -1..<1, from: RandomKey(seed: 7)[name])
+      }
+      try AdapterFolder.save(model, PEFTConfiguration(plan, baseModel: nil), to: scratch)
+      return model
+    }
+    let plan = GraftPlan(method: "qalora", settings: settings, targets: .names(["q_proj", "down_proj"]))
+    let saved = try write(plan), path = scratch + "/adapter_config.json", json = try JSON.read(path)
+    #expect(json["peft_type"]?.string == "LORA" && json["graft"] == nil)
+    #expect(json["use_qalora"]?.bool == true && json["qalora_group_size"]?.int == 8)
+    var loaded = try model()
+    #expect(try AdapterFolder.load(scratch, onto: &loaded).plan.settings == settings)
+    let ids = TokenBatch([[1, 5, 9, 2]])
+    #expect(loaded.logits(ids).values == saved.logits(ids).values)
+
+    // As PEFT leaves it on a base that is not packed by GPTQ.
+    let plain = try write(
+      GraftPlan(method: "lora", settings: AdapterSettings(rank: 2, alpha: 4), targets: plan.targets))
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    try text.replacing("{", with: "{\"use_qalora\": true, \"qalora_group_size\": 8,", maxReplacements: 1)
+      .write(toFile: path, atomically: true, encoding: .utf8)
+    loaded = try model()
+    #expect(try AdapterFolder.load(scratch, onto: &loaded).plan.method == "lora")
+    let both = try JSON(parsing: #"{"peft_type": "LORA", "use_qalora": true, "use_dora": true}"#)
+    let error = #expect(throws: FileError.self) { try PEFTConfiguration(json: both, path: "x") }
+    #expect(error?.description.contains("are both set") == true)
+    #expect(loaded.logits(ids).values == plain.logits(ids).values)
   }
 }

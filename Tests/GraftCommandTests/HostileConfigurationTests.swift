@@ -133,7 +133,7 @@ struct HostileConfigurationTests {
     plan("exclude_modules", "\"\(repeated("(", 3000))\"", says: "exclude_modules: regular expression"),
     plan("exclude_modules", "\".*\"", says: "q_proj"), plan("layers_to_transform", "[9]", says: "names block 9"),
     plan("layers_to_transform", "[\"0\"]"), plan("modules_to_save", "[\"x\"]", says: "modules_to_save entry 'x'"),
-    plan("use_qalora", "true"), plan("trainable_token_indices", "[1]"),
+    plan("use_bdlora", "true"), plan("trainable_token_indices", "[1]"),
   ]
 
   private let logits = ["logits", "m", "--ids", "1,2,3", "--out", "x.safetensors"]

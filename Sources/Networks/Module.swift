@@ -190,6 +190,22 @@ extension Module {
     return count
   }
 
+  /// The packings of its matrices and how many bytes each takes, largest first.
+  public var packings: [(name: String, matrices: Int, bytes: Int)] {
+    var copy = self
+    var found: [String: (matrices: Int, bytes: Int)] = [:]
+    func count(_ weight: FrozenWeight) {
+      let entry = found[weight.packing.name] ?? (0, 0)
+      found[weight.packing.name] = (entry.matrices + 1, entry.bytes + weight.byteCount)
+    }
+    copy.forEachLinear { count($1.base.weight) }
+    copy.forEachEmbedding { count($1.base.weight) }
+    copy.forEachConvolution { count($1.base.weight) }
+    return found.map { ($0.key, $0.value.matrices, $0.value.bytes) }.sorted {
+      ($0.bytes, $1.name) > ($1.bytes, $0.name)
+    }
+  }
+
   /// What training changes, by name in the order of the model.
   public var trainableParameters: [TrainableParameter] {
     var copy = self

@@ -12,6 +12,7 @@ struct Inspect: ParsableCommand {
       EXAMPLES
         graft inspect smollm2 --linears
         graft inspect runs/trivia/adapter
+        graft inspect runs/efficientnet-lite0 --linears
         graft inspect efficientnet-lite0.pth
 
       Files of tensors are GGUF, safetensors, PyTorch checkpoints (.pth, .pt, .bin), Keras and other HDF5 files (.h5), and
@@ -19,7 +20,7 @@ struct Inspect: ParsableCommand {
       """)
 
   @Argument(help: "A model, an adapter folder or a file.") var path: String
-  @Flag(help: "List the linear layers that target_modules can name.") var linears = false
+  @Flag(help: "List the layers that target_modules can name: linear ones, and convolutions.") var linears = false
   @Flag(help: "List every tensor.") var tensors = false
 
   func run() throws {
@@ -28,6 +29,9 @@ struct Inspect: ParsableCommand {
     if path.hasSuffix(".safetensors") { return try show(try Safetensors(path), lists: tensors) }
     try HDF5Trial.check(path)
     if let file = try ArrayFile.openForeign(path) { return try show(file, lists: true) }
+    if Folder.exists(path + "/config.json"), case let images = try ImageCheckpoint(path), images.isKnown {
+      return try show(images)
+    }
     let checkpoint = try Checkpoint(path)
     if case .gguf(let file) = checkpoint.form {
       Console.result("\(path): GGUF, \(file.names.count) tensors, \(file.keys.count) metadata keys")
@@ -46,15 +50,34 @@ struct Inspect: ParsableCommand {
     Console.result(
       "architecture \(checkpoint.architecture)   \(grouped(model.parameterCount)) weights   context \(model.network.contextLength)"
     )
-    for packing in model.packings {
+    showLayers(of: model.network, digest: try Fingerprint.model(checkpoint))
+  }
+
+  private func show(_ checkpoint: ImageCheckpoint) throws {
+    let network = try checkpoint.network(), input = network.input, file = checkpoint.path + "/model.safetensors"
+    let classes = network.labels.isEmpty ? "no head" : "\(network.labels.count) classes"
+    Console.result(
+      "architecture \(checkpoint.architecture)   \(grouped(network.weightCount())) weights   images of \(input.channels) × \(input.height) × \(input.width)   \(classes)"
+    )
+    showLayers(of: network, digest: Folder.exists(file) ? try Fingerprint.file(file) : nil)
+    if tensors, Folder.exists(file) { try show(try Safetensors(file), lists: true) }
+  }
+
+  private func showLayers(of network: some AdaptableNetwork, digest: String?) {
+    for packing in network.packings {
       Console.result("  \(packing.name): \(packing.matrices) matrices, \(megabytes(packing.bytes))")
     }
-    Console.result("sha256 \(try Fingerprint.model(checkpoint))")
-    if linears {
-      var network = model.network
-      network.forEachLinear { name, layer in
-        Console.result("  \(name)  [\(layer.base.outputs), \(layer.base.inputs)]  \(layer.base.weight.packing.name)")
-      }
+    if let digest { Console.result("sha256 \(digest)") }
+    guard linears else { return }
+    var network = network
+    network.forEachConvolution { name, layer in
+      let base = layer.base
+      Console.result(
+        "  \(name)  [\(base.outputs), \(base.weight.columns / (base.kernelHeight * base.kernelWidth)), \(base.kernelHeight), \(base.kernelWidth)]  \(base.weight.packing.name)"
+      )
+    }
+    network.forEachLinear { name, layer in
+      Console.result("  \(name)  [\(layer.base.outputs), \(layer.base.inputs)]  \(layer.base.weight.packing.name)")
     }
   }
 

@@ -59,6 +59,24 @@ struct ImportTests {
     }
   }
 
+  @Test(arguments: [
+    ("resnet", "resnet.embedder.embedder.convolution  [16, 3, 7, 7]  F32"),
+    ("vit-tiny", "vit.layers.0.attention.q_proj  [64, 64]  F32"),
+  ])
+  func `A network of images shows its weights, and the layers that adapters can be put on`(
+    _ name: String, _ layer: String
+  ) throws {
+    let folder = fixtures + "/models/" + name, file = try Safetensors(folder + "/model.safetensors")
+    let count = try file.names.filter { !$0.hasSuffix("num_batches_tracked") }.reduce(0) {
+      try $0 + file.entry($1).count
+    }
+    let ending = try run("inspect", folder, "--linears")
+    #expect(ending.code == 0, "\(ending.errors)")
+    let digits = ending.output.prefix { $0 != "w" }.filter(\.isNumber)
+    #expect(digits == String(count), "\(ending.output)")
+    #expect(ending.output.contains(layer) && ending.output.contains("sha256 "), "\(ending.output)")
+  }
+
   @Test func `A pickle that names more than tensors ends with 3 and writes nothing`() throws {
     // A file of the older form whose object is os.system("id").
     let magic: [UInt8] = [0x80, 2, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e]

@@ -74,19 +74,7 @@ public struct LoadedModel: Sendable {
   }
 
   /// The packings of its matrices and how many bytes each takes, largest first.
-  public var packings: [(name: String, matrices: Int, bytes: Int)] {
-    var copy = network
-    var found: [String: (matrices: Int, bytes: Int)] = [:]
-    func count(_ weight: FrozenWeight) {
-      let entry = found[weight.packing.name] ?? (0, 0)
-      found[weight.packing.name] = (entry.matrices + 1, entry.bytes + weight.byteCount)
-    }
-    copy.forEachLinear { count($1.base.weight) }
-    copy.forEachEmbedding { count($1.base.weight) }
-    return found.map { ($0.key, $0.value.matrices, $0.value.bytes) }.sorted {
-      ($0.bytes, $1.name) > ($1.bytes, $0.name)
-    }
-  }
+  public var packings: [(name: String, matrices: Int, bytes: Int)] { network.packings }
 
   /// The numbers of all weights of a model that carries no adapter.
   public var parameterCount: Int { network.weightCount() }

@@ -3,6 +3,7 @@ import Autodiff
 import Files
 import Images
 import Networks
+import Training
 
 /// A sequence of image tasks learned on one frozen network in one way, in a folder from which it can go on.
 ///
@@ -129,7 +130,7 @@ public struct SequenceRun {
       }
     }
     let fresh = TaskState(of: learned)
-    var penalty = FisherPenalty(weight: settings.fisherWeight)
+    var anchor = Anchor(weight: settings.fisherWeight)
     for number in strategy == .joint ? last..<tasks.count : 0..<tasks.count {
       let name = strategy == .joint ? "all" : tasks[number].name
       result.seconds.append(
@@ -140,9 +141,9 @@ public struct SequenceRun {
           }
           if strategy == .joint { all = try tasks.indices.map { try batches($0, while: last) } }
           learned = try learn(learned, all, name, strategy == .joint ? 0 : number, progress) { training in
-            if strategy == .ewc, number > 0 { training.penalty = penalty }
+            if strategy == .ewc, number > 0 { training.anchor = anchor }
           }
-          if strategy == .ewc, number < last { try penalty.add(learned, on: all[0], images: settings.memory) }
+          if strategy == .ewc, number < last { try anchor.add(learned, on: all[0], images: settings.memory) }
         })
       for (tested, other) in tasks.enumerated() {
         guard let choices = layout.choices(of: tested, after: number) else { continue }

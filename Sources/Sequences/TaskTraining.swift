@@ -14,8 +14,8 @@ struct TaskTraining {
   private let settings: SequenceSettings
   private let batches: [TaskBatches]
   private let random: RandomKey
-  /// Pulls towards what earlier tasks needed.
-  var penalty: FisherPenalty?
+  /// Holds what earlier tasks needed.
+  var anchor: Anchor?
   /// The weight with which two passes of a step are pulled together; nil for one pass.
   var consistency: Double?
   /// How far each step moves what learns towards the given numbers, by name: MOS's repair of parameters.
@@ -48,14 +48,15 @@ struct TaskTraining {
       let parts = try batches.map { try $0.batch(step, of: epoch, size: settings.batchSize) }
       let recorder = MomentRecorder()
       let context = Context(random: random["step"][number], moments: recorder)
-      let (loss, found) = gradients(parts, context)
+      let (loss, alone) = gradients(parts, context), parameters = network.trainableParameters
+      let found = anchor?.added(to: alone, of: parameters) ?? alone
       guard loss.isFinite, found.allSatisfy(\.isFinite) else {
         throw TrainingError("epoch \(epoch + 1), step \(step + 1): the loss is not finite; lower learning_rate")
       }
       total += Double(loss)
       let rate = settings.learningRate * schedule.factor(number)
       let factors = settings.roleRates
-      var updated = optimizer.step(network.trainableParameters, gradients: found) { rate * (factors[$0] ?? 1) }[...]
+      var updated = optimizer.step(parameters, gradients: found) { rate * (factors[$0] ?? 1) }[...]
       var student = network
       student.forEachParameter { name, parameter in
         if parameter.isTrainable, let value = updated.popFirst() { parameter.value = merged(value, name) }
@@ -81,7 +82,7 @@ struct TaskTraining {
           loss = loss + (share * Float(0.5 * consistency)) * apart
         }
         if let apartness { loss = loss + Self.apartness(apartness, features) }
-        return penalty.map { loss + $0.value(network) } ?? loss
+        return loss
       }
     }
     return open(network)

@@ -5,7 +5,7 @@ import Text
 /// λ/2 Σ_t Σ F_t (θ − θ_t)² over tasks t learned before: what was important to them is held where they left it
 /// (elastic weight consolidation, Kirkpatrick et al. 2017).
 ///
-/// `F_t` is the mean over rows of the squared gradient of each row's own log-likelihood. Only Σ F_t and Σ F_t θ_t are
+/// `F_t` is the mean over examples of the squared gradient of each one's own log-likelihood. Only Σ F_t and Σ F_t θ_t are
 /// kept, so a further task costs no further memory. Paper: <https://arxiv.org/abs/1612.00796>
 public struct Anchor: Sendable {
   /// λ.
@@ -27,20 +27,27 @@ public struct Anchor: Sendable {
       }.gradients
     }
     func open(_ example: Example) -> [Tensor] { gradients(model, example) }
-    let parameters = model.trainableParameters
+    add(model.trainableParameters, examples: examples.count) { open(examples[$0]) }
+  }
+
+  /// Holds `parameters` to where they are now, as so many examples need it; `gradients` gives those of one example's own
+  /// negative log-likelihood.
+  public mutating func add(
+    _ parameters: [TrainableParameter], examples: Int, gradients: (Int) throws -> [Tensor]
+  ) rethrows {
     var sums = parameters.map { Tensor.zeros($0.value.shape) }
-    for example in examples {
-      sums = zip(sums, open(example)).map { $0 + $1.detached * $1.detached }
+    for example in 0..<examples {
+      sums = zip(sums, try gradients(example)).map { $0 + $1.detached * $1.detached }
     }
     for (parameter, sum) in zip(parameters, sums) {
-      let fisher = (1 / Float(max(1, examples.count))) * sum, term = fisher * parameter.value.detached
+      let fisher = (1 / Float(max(1, examples))) * sum, term = fisher * parameter.value.detached
       stiffness[parameter.name] = stiffness[parameter.name].map { $0 + fisher } ?? fisher
       pull[parameter.name] = pull[parameter.name].map { $0 + term } ?? term
     }
   }
 
   /// The gradients of the loss with those of the term, λ (Σ F_t θ − Σ F_t θ_t), added.
-  func added(to gradients: [Tensor], of parameters: [TrainableParameter]) -> [Tensor] {
+  public func added(to gradients: [Tensor], of parameters: [TrainableParameter]) -> [Tensor] {
     zip(gradients, parameters).map { gradient, parameter in
       guard let stiffness = stiffness[parameter.name], let pull = pull[parameter.name] else { return gradient }
       return gradient + weight * (stiffness * parameter.value.detached - pull)

@@ -16,6 +16,9 @@ public final class MappedFile: @unchecked Sendable {
   /// `file.bytes`, never `try MappedFile(path).bytes`, or use ``withBytes(_:)``.
   public let bytes: UnsafeRawBufferPointer
 
+  /// How many bytes it has.
+  public var count: Int { bytes.count }
+
   /// - Throws: `FileError` when the file cannot be opened or is not a regular file.
   public init(_ path: String) throws {
     self.path = path

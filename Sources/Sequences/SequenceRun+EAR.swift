@@ -49,6 +49,8 @@ extension SequenceRun {
       let head = state.count - state.count(withoutHead: network.headName)
       result.seconds.append(seconds)
       result.added.append((arrival.host == nil ? state.count : head) + gate.count - gateBefore)
+      // The gate is drawn up again from the images; its numbers are in single precision.
+      result.addedBytes.append(try bytesKept(task.name, number) + 4 * (gate.count - gateBefore))
       result.addedToBody.append(arrival.host == nil ? state.count(withoutHead: network.headName) : 0)
       served.append(learned)
       first.append(try logits(learned, number, own))

@@ -125,6 +125,14 @@ extension SequenceRun {
   func place(_ name: String, _ number: Int) -> String { "\(folder)/\(number + 1)-\(name)" }
   func stateFile(_ name: String, _ number: Int) -> String { place(name, number) + "/state.safetensors" }
 
+  /// Bytes of the files that serve a task once it is learned: its state, and its classes where these are described.
+  func bytesKept(_ name: String, _ number: Int) throws -> Int {
+    let classes = classFile(name, number)
+    return try MappedFile(stateFile(name, number)).count + (Folder.exists(classes) ? MappedFile(classes).count : 0)
+  }
+
+  func classFile(_ name: String, _ number: Int) -> String { place(name, number) + "/classes.safetensors" }
+
   /// What a body whose first `stage` stages do not learn reads of `examples`.
   func source(of examples: ImageExamples, _ task: ImageTask, _ part: String, before stage: Int) throws -> BatchSource {
     guard stage > 0, settings.keepsFeatures else { return .images(preparation) }

@@ -38,6 +38,7 @@ extension SequenceRun {
       result.seconds.append(seconds)
       result.added.append(state.count + (own?.count ?? 0))
       result.addedToBody.append(state.count(withoutHead: network.headName))
+      result.addedBytes.append(try bytesKept(task.name, number))
       served.append(learned)
       if let own { gaussians.append(own) }
       guard let head else { continue }
@@ -65,7 +66,7 @@ extension SequenceRun {
 
   /// The distributions of a task's classes behind its own adapter.
   private func gaussians(of number: Int, _ learned: any ImageNetwork) throws -> ClassGaussians {
-    let task = tasks[number], path = place(task.name, number) + "/classes.safetensors"
+    let task = tasks[number], path = classFile(task.name, number)
     let (count, kind) = (task.classNames.count, settings.mos.covariance)
     if Folder.exists(path) { return try ClassGaussians(path, classes: count, width: network.featureWidth, kind) }
     let features = try bodyFeatures(learned, task.train, task, "train")

@@ -46,6 +46,7 @@ extension SequenceRun {
         answers.append(logits.rowArgmax.map(Int32.init))
       }
       result.added = [TaskState(of: learner).count]
+      result.addedBytes = [try bytesKept(task.name, number)]
     }
     (result.predictions, result.addedToBody) = (answers, [0])
     return result

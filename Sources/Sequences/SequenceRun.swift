@@ -92,6 +92,7 @@ public struct SequenceRun {
       result.seconds.append(seconds)
       result.added.append(state.count)
       result.addedToBody.append(state.count(withoutHead: network.headName))
+      result.addedBytes.append(try bytesKept(task.name, number))
       let logits = try logits(learned, number, own)
       first.append(logits)
       answers.append(logits.rowArgmax.map(Int32.init))
@@ -154,6 +155,11 @@ public struct SequenceRun {
     }
     result.added = [fresh.count]
     result.addedToBody = [fresh.count(withoutHead: network.headName)]
+    // Images that are kept for later count as they lie in their sets.
+    let images = strategy == .replay ? tasks.dropLast().map(\.train) : []
+    let imageBytes = images.reduce(0) { $0 + min(settings.memory, $1.indices.count) * $1.set.imageBytes }
+    let state = strategy == .joint ? try bytesKept("all", 0) : try bytesKept(tasks[last].name, last)
+    result.addedBytes = [state + imageBytes]
     result.predictions = try tasks.indices.map { number in
       try logits(learned, number, layout.choices(of: number, after: last) ?? layout.own[number]).rowArgmax
         .map(Int32.init)

@@ -106,6 +106,7 @@ struct EARTests {
     #expect(result.outputsUnchanged == true)
     #expect(gate.arrivals[0].host == nil && gate.arrivals[2].host == 0, "\(gate.arrivals)")
     #expect(result.addedToBody[2] == 0 && result.addedToBody[0] > 0)
+    #expect(result.addedBytes.count == 3 && result.addedBytes[2] < result.addedBytes[0])
     #expect((result.matrix[0, 0] ?? 0) > 0.8 && result.matrix[0, 1] == nil)
     // Images of the tasks' own kind score as these do, those in which no pattern is left to see score below.
     #expect(gate.heldOut.count == 2 && gate.heldOut[0].area < 0.7 && gate.heldOut[1].area > 0.9, "\(gate.heldOut)")

@@ -36,6 +36,18 @@ struct SequenceRunTests {
     #expect(forward.matrix.values[1] == backward.matrix.values[1].reversed())
     #expect(forward.matrix.forgettingFromBest == 0 && forward.matrix.backwardTransfer == 0)
     #expect((forward.matrix.averageAccuracy ?? 0) > 0.8, "\(forward.matrix)")
+    // A file holds its numbers, their names and shapes.
+    #expect(zip(forward.addedBytes, forward.added).allSatisfy { (1..<20_000).contains($0 - 4 * $1) })
+    #expect(forward.addedBytes == backward.addedBytes.reversed() && forward.addedBytes.count == tasks.count)
+  }
+
+  @Test func `Replay keeps the images of all tasks but the last, and pays for them`() throws {
+    let tasks = try tasks(), shared = try run(.shared, tasks, in: "shared"),
+      replay = try run(.replay, tasks, in: "replay")
+    let images = tasks.dropLast().reduce(0) {
+      $0 + min(settings.memory, $1.train.indices.count) * $1.train.set.imageBytes
+    }
+    #expect(images > 0 && replay.addedBytes == [shared.addedBytes[0] + images])
   }
 
   @Test(arguments: [SequenceStrategy.shared, .ewc, .replay, .joint])

@@ -40,13 +40,11 @@ public struct SequenceReport: Sendable {
 
   var measure: AccuracyMatrix.Measure { results.first?.matrix.measure ?? .accuracy }
 
-  private var hasBytes: Bool { results.contains { !$0.addedBytes.isEmpty } }
-
   var head: [String] {
     [
       "strategy", "average \(measure)", "incremental", "BWT", "FWT", "forgotten since best", "forgotten since learned",
-      "numbers a task", "of the body",
-    ] + (hasBytes ? ["bytes a task"] : []) + ["seconds a task", "outputs of earlier tasks"]
+      "numbers a task", "of the body", "bytes a task", "seconds a task", "outputs of earlier tasks",
+    ]
   }
 
   var rows: [[String]] {
@@ -64,8 +62,7 @@ public struct SequenceReport: Sendable {
         share(matrix.backwardTransfer), share(matrix.forwardTransfer), share(matrix.forgettingFromBest),
         share(matrix.forgettingSinceLearned), grouped(mean(result.added)),
         percent(Double(mean(result.addedToBody)) / Double(max(1, bodySize))),
-      ] + (hasBytes ? [result.addedBytes.isEmpty ? "-" : grouped(mean(result.addedBytes))] : []) + [
-        formatted("%.1f", result.seconds.reduce(0, +) / tasks), kept,
+        grouped(mean(result.addedBytes)), formatted("%.1f", result.seconds.reduce(0, +) / tasks), kept,
       ]
     }
   }
@@ -95,8 +92,9 @@ public struct SequenceReport: Sendable {
       BWT: mean of R(T,j) − R(j,j), j < T (Lopez-Paz 2017). FWT: mean of R(j−1,j) − b(j), b of the untrained network.
       forgotten since best: mean of the best R(i,j), i < T, less R(T,j) (Chaudhry 2018); since learned: of R(j,j) − R(T,j).
       numbers a task: all that is kept for it, running moments and output layer included; of the body: without the output
-      layer, as a share of the frozen network's numbers. Where tasks share what learns it is kept once. seconds a task:
-      learning it, with the features of a body that does not learn, which are made once for all strategies.
+      layer, as a share of the frozen network's numbers; bytes a task: of the files that keep them, and of images kept for
+      replay. Where tasks share what learns it is kept once. seconds a task: learning it, with the features of a body that
+      does not learn, which are made once for all strategies.
       """
   }
 

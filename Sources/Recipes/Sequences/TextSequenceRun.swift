@@ -218,7 +218,7 @@ struct TextSequenceRun {
     func size(_ parameters: [TrainableParameter]) -> Int { parameters.reduce(0) { $0 + $1.value.count } }
     result.added.append(size(parameters))
     result.addedToBody.append(size(parameters.filter { plan.tasks[0].classes.isEmpty || !$0.name.hasPrefix(head) }))
-    result.addedBytes.append(try MappedFile(place + "/adapter/adapter_model.safetensors").bytes.count)
+    result.addedBytes.append(try MappedFile(place + "/adapter/adapter_model.safetensors").count)
   }
 
   /// Predictions among the task's classes in the order of the report.

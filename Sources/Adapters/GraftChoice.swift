@@ -58,6 +58,14 @@ extension AdaptableNetwork {
       for entry in entries {
         let count = chosen.filter { GraftPlan.Targets.ends($0, entry) }.count
         guard count > 0 else {
+          if !filters.isEmpty, !Catalogue.convolution.contains(where: { $0.method == plan.method }) {
+            guard !filters.contains(where: { GraftPlan.Targets.ends($0, entry) }) else {
+              throw GraftError(
+                "adapter type '\(plan.method)' has no form for convolutions, which target_modules entry \(quoted(entry)) names",
+                key: "target_modules", entry: entry)
+            }
+            throw unmatched("target_modules", entry, among: linears + tables, "linear layers")
+          }
           let kinds = filters.isEmpty ? "linear layers" : "linear layers and convolutions"
           throw unmatched("target_modules", entry, among: linears + tables + filters, kinds)
         }
@@ -84,6 +92,11 @@ extension AdaptableNetwork {
     choice.blocks = names.filter { name in
       let isNamed = plan.targets == .allLinear ? name.hasSuffix("mlp") : isTarget(name)
       return isNamed && isIn(wanted, name)
+    }
+    guard !names.isEmpty else {
+      throw GraftError(
+        "adapter type '\(plan.method)' stands around residual branches, of which this model has none that can carry one; choose a type for its layers, such as lora",
+        key: "type")
     }
     guard !choice.blocks.isEmpty else {
       throw GraftError(

@@ -32,6 +32,12 @@ public enum Folder {
   /// Whether anything is there.
   public static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+  /// Whether both names lead to one file or folder that is there, by whatever path.
+  public static func isSame(_ a: String, _ b: String) -> Bool {
+    var one = stat(), other = stat()
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino
+  }
+
   /// The names in a folder, sorted; empty when it cannot be read.
   public static func names(in path: String) -> [String] {
     guard let folder = opendir(path) else { return [] }

@@ -3,9 +3,9 @@ import Networks
 import Training
 
 extension Anchor {
-  /// Holds what `network` has learned to where it is now, as so many of a task's images need it; but for the output layer,
-  /// where each task has classes of its own.
-  mutating func add(_ network: any ImageNetwork, on batches: TaskBatches, images: Int) throws {
+  /// Holds what `network` has learned to where it is now, as so many of a task's images need it; the output layer where
+  /// tasks share its classes.
+  mutating func add(_ network: any ImageNetwork, on batches: TaskBatches, images: Int, withHead: Bool) throws {
     func gradients(_ network: some ImageNetwork, _ batch: TaskBatches.Batch) -> [Tensor] {
       valueAndGradients(of: network) { network in
         let context = Context(task: batch.task)
@@ -15,10 +15,12 @@ extension Anchor {
       }.gradients
     }
     func open(_ batch: TaskBatches.Batch) -> [Tensor] { gradients(network, batch) }
-    let body = network.trainableParameters.enumerated().filter { !$0.element.name.hasPrefix(network.headName + ".") }
-    try add(body.map(\.element), examples: min(images, batches.count)) { image in
+    let held = network.trainableParameters.enumerated().filter {
+      withHead || !$0.element.name.hasPrefix(network.headName + ".")
+    }
+    try add(held.map(\.element), examples: min(images, batches.count)) { image in
       let found = open(try batches.batch(image, of: 0, size: 1))
-      return body.map { found[$0.offset] }
+      return held.map { found[$0.offset] }
     }
   }
 }

@@ -10,12 +10,12 @@ public enum Scenario: String, Sendable, CaseIterable {
   /// What an accuracy of the matrix is, for the reader of a report.
   public var definition: String {
     switch self {
-    case .task: "scenario task: the task is told, and each test image is placed among its own task's classes."
+    case .task: "scenario task: the task is told, and each test example is placed among its own task's classes."
     case .class:
-      "scenario class: the task is not told. R(i,j) places each test image of task j among all classes of tasks 1 to i; before "
+      "scenario class: the task is not told. R(i,j) places each test example of task j among all classes of tasks 1 to i; before "
         + "task j is learned it is not measured."
     case .domain:
-      "scenario domain: the task is not told, and class k of every task is the same output. R(i,j) places each test image of "
+      "scenario domain: the task is not told, and class k of every task is the same output. R(i,j) places each test example of "
         + "task j among these classes."
     }
   }

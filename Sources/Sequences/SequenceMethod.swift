@@ -43,7 +43,7 @@ public struct SequenceMethod: Sendable, Equatable {
   /// Refuses what cannot be learned in a scenario.
   ///
   /// - Throws: a `GraftError` that says why.
-  func check(in scenario: Scenario) throws {
+  public func check(in scenario: Scenario) throws {
     func refusal(_ text: String) -> GraftError { GraftError("strategy '\(name)' \(text)", key: "strategies") }
     if let adapter, !strategy.reprograms || strategy == .clr {
       throw refusal(

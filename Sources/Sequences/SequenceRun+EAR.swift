@@ -53,7 +53,7 @@ extension SequenceRun {
       result.addedBytes.append(try bytesKept(task.name, number) + 4 * (gate.count - gateBefore))
       result.addedToBody.append(arrival.host == nil ? state.count(withoutHead: network.headName) : 0)
       served.append(learned)
-      first.append(try logits(learned, number, own))
+      first.append(try outputsWhenLearned(number, try logits(learned, number, own)))
       seen.append(try describer.descriptions(of: task.test.set, at: task.test.indices))
       progress(
         "\(method.name): \(task.name) "

@@ -125,6 +125,18 @@ extension SequenceRun {
   func place(_ name: String, _ number: Int) -> String { "\(folder)/\(number + 1)-\(name)" }
   func stateFile(_ name: String, _ number: Int) -> String { place(name, number) + "/state.safetensors" }
 
+  /// The outputs of a task as they were when it was learned: kept beside its state, so that every later run compares with
+  /// them and not with what lies on disk by then.
+  func outputsWhenLearned(_ number: Int, _ logits: Tensor) throws -> Tensor {
+    let path = place(tasks[number].name, number) + "/outputs.safetensors", shape = logits.shape
+    if Folder.exists(path) {
+      return Tensor(try Safetensors(path).floats("logits", shape: shape.dimensions), shape: shape)
+    }
+    try Safetensors.write(
+      [TensorToWrite(name: "logits", floats: logits.values, shape: shape.dimensions)], to: path)
+    return logits
+  }
+
   /// Bytes of the files that serve a task once it is learned: its state, and its classes where these are described.
   func bytesKept(_ name: String, _ number: Int) throws -> Int {
     let classes = classFile(name, number)

@@ -48,6 +48,15 @@ public struct SequenceRun {
         "task '\(other.name)' has \(other.classNames.count) classes and '\(tasks[0].name)' \(tasks[0].classNames.count); in scenario 'domain' class k of every task is the same",
         key: "scenario")
     }
+    if settings.scenario == .domain,
+      let other = tasks.first(where: {
+        $0.classNames != tasks[0].classNames && Set($0.classNames) == Set(tasks[0].classNames)
+      })
+    {
+      throw GraftError(
+        "task '\(other.name)' has the classes of '\(tasks[0].name)' in another order (\(other.classNames.joined(separator: ", "))); in scenario 'domain' class k of every task is the same: name them with 'classes' in one order",
+        key: "tasks")
+    }
     try method.check(in: settings.scenario)
     (self.method, self.network, self.tasks, self.preparation) = (method, network, tasks, preparation)
     (self.settings, self.folder, self.features) = (settings, folder, features ?? folder + "/features")
@@ -85,7 +94,7 @@ public struct SequenceRun {
   /// Each task by itself, on the network as it was.
   private func isolated(_ progress: (String) -> Void) throws -> SequenceResult {
     var result = emptyResult
-    var answers: [[Int32]] = [], first: [Tensor] = []
+    var first: [Tensor] = []
     for (number, task) in tasks.enumerated() {
       let (learned, seconds) = try learnedAlone(number, progress)
       let state = TaskState(of: learned), own = 0..<task.classNames.count
@@ -94,19 +103,20 @@ public struct SequenceRun {
       result.addedToBody.append(state.count(withoutHead: network.headName))
       result.addedBytes.append(try bytesKept(task.name, number))
       let logits = try logits(learned, number, own)
-      first.append(logits)
-      answers.append(logits.rowArgmax.map(Int32.init))
+      first.append(try outputsWhenLearned(number, logits))
       let accuracy = accuracy(logits, task)
       for later in number..<tasks.count { result.matrix[later, number] = accuracy }
       progress("\(method.name): \(task.name) learned, accuracy \(percent(accuracy))")
     }
     var same = true
     for (number, task) in tasks.enumerated() {
-      // What lies on disk is what will serve: that is what is compared.
-      same = try same && logits(served(number), number, 0..<task.classNames.count) == first[number]
+      // What lies on disk is what will serve: that is what is compared, and what the last row tells of.
+      let last = try logits(served(number), number, 0..<task.classNames.count)
+      same = same && last == first[number]
+      result.matrix[tasks.count - 1, number] = accuracy(last, task)
+      result.predictions.append(last.rowArgmax.map(Int32.init))
     }
     result.outputsUnchanged = same
-    result.predictions = answers
     return result
   }
 
@@ -144,14 +154,19 @@ public struct SequenceRun {
           learned = try learn(learned, all, name, strategy == .joint ? 0 : number, progress) { training in
             if strategy == .ewc, number > 0 { training.anchor = anchor }
           }
-          if strategy == .ewc, number < last { try anchor.add(learned, on: all[0], images: settings.memory) }
+          if strategy == .ewc, number < last {
+            // An output layer that all tasks' classes share is held like the rest.
+            try anchor.add(
+              learned, on: all[0], images: settings.memory, withHead: layout.own[number] == layout.own[number + 1])
+          }
         })
       for (tested, other) in tasks.enumerated() {
         guard let choices = layout.choices(of: tested, after: number) else { continue }
         result.matrix[number, tested] = accuracy(
           try logits(learned, tested, choices), other, first: layout.own[tested].lowerBound - choices.lowerBound)
       }
-      progress("\(method.name): after \(name), accuracy \(percent(result.matrix[number, number] ?? 0))")
+      let shown = strategy == .joint ? result.matrix.averageAccuracy : result.matrix[number, number]
+      progress("\(method.name): after \(name), accuracy \(percent(shown ?? 0))")
     }
     result.added = [fresh.count]
     result.addedToBody = [fresh.count(withoutHead: network.headName)]

@@ -34,6 +34,13 @@ public enum SequenceStrategy: String, Sendable, CaseIterable {
   public var infersTask: Bool { self == .mos || self == .ear }
   /// Whether it learns channel-wise filters and norms where it is given no adapter.
   var fallsBackOnFilters: Bool { [.clr, .shared, .ewc, .replay, .joint].contains(self) }
-  /// What its draws are named by: strategies that learn a task's adapter by itself learn the same one.
-  var drawName: String { [.mos, .ear].contains(self) ? SequenceStrategy.adapter.rawValue : rawValue }
+  /// What its draws are named by. Strategies that learn a task's adapter by itself learn the same one, and those that
+  /// share what learns begin with the same numbers and see the same batches: what is between them is no chance.
+  var drawName: String {
+    switch self {
+    case .mos, .ear: SequenceStrategy.adapter.rawValue
+    case .ewc, .replay, .joint: SequenceStrategy.shared.rawValue
+    default: rawValue
+    }
+  }
 }

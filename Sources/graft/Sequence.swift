@@ -31,10 +31,13 @@ struct Sequence: ParsableCommand {
 
       EXAMPLES
         graft sequence Recipes/sequence-small.yaml
+        graft sequence Recipes/sequence-small.yaml --output /tmp/small
         graft sequence Recipes/sequence-text-topics.yaml
       """)
 
   @Argument(help: "The recipe, a YAML file.") var recipe: String
+  @Option(name: .shortAndLong, help: "Where everything is written, in place of the recipe's output_dir.")
+  var output: String?
   @Flag(help: "Print the results as JSON.") var json = false
 
   func run() throws {
@@ -42,14 +45,18 @@ struct Sequence: ParsableCommand {
     if try RecipeKind(of: recipe) == .textSequence {
       // Images lose no more than an epoch, texts no step.
       Interruption.watch()
-      let sequence = try TextSequenceRecipe(recipe, catalogue: .graft)
+      var sequence = try TextSequenceRecipe(recipe, catalogue: .graft)
+      if let output { sequence.output = output }
       guard let whole = try TextSequenceJob(sequence).run(progress: { Console.error($0) }) else {
-        Console.error("interrupted; everything needed to go on is kept: graft sequence \(recipe)")
+        let place = output.map { " --output \($0)" } ?? ""
+        Console.error("interrupted; everything needed to go on is kept: graft sequence \(recipe)\(place)")
         throw Ending(code: 128 + (Interruption.signal ?? 0))
       }
       report = whole
     } else {
-      report = try SequenceJob(try SequenceRecipe(recipe, catalogue: .graft)).run { Console.error($0) }
+      var sequence = try SequenceRecipe(recipe, catalogue: .graft)
+      if let output { sequence.output = output }
+      report = try SequenceJob(sequence).run { Console.error($0) }
     }
     Console.result(json ? report.json.text(pretty: true) : report.text)
   }

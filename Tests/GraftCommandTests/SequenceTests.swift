@@ -52,6 +52,37 @@ struct SequenceTests {
     #expect(try outcome(again.output) == outcome(ending.output))
   }
 
+  @Test func `A recipe's mistakes are told with their places before anything runs`() throws {
+    let task = "{name: a, train: \(data)/animals/train.h5, test: \(data)/animals/test.h5}"
+    try recipe(["scenario": "class", "strategies": "[head, clrr, clr]", "tasks": "[\(task), \(task)]"])
+    let ending = try Command.run(["validate", "sequence.yaml"], in: scratch.path)
+    #expect(ending.code == 2)
+    for words in [
+      "did you mean 'clr'?", "two tasks are called 'a'",
+      "strategy 'clr' has to be told the task, which scenario 'class' does not",
+    ] { #expect(ending.errors.contains(words), "\(ending.errors)") }
+    #expect(ending.errors.contains("sequence.yaml:"), "\(ending.errors)")
+  }
+
+  @Test func `A set is not written over the files it is made of`() throws {
+    try scratch.write(try [UInt8](Data(contentsOf: URL(fileURLWithPath: data + "/animals/test.h5"))), to: "set.h5")
+    let before = try Data(contentsOf: URL(fileURLWithPath: scratch.path + "/set.h5"))
+    let ending = try Command.run(["data", "import", "set.h5", "./set.h5", "--limit", "10"], in: scratch.path)
+    #expect(ending.code == 3 && ending.errors.contains("would be written over what is read"), "\(ending.errors)")
+    #expect(try Data(contentsOf: URL(fileURLWithPath: scratch.path + "/set.h5")) == before)
+  }
+
+  @Test(arguments: [
+    ("mosa", "[convolution]", "adapter type 'mosa' has no form for convolutions"),
+    ("bottleneck", "all-linear", "stands around residual branches, of which this model has none"),
+  ])
+  func `A family that has no place in a network says so`(_ type: String, _ targets: String, _ words: String) throws {
+    let adapter = "{type: \(type), target_modules: \(targets)}"
+    try recipe(["strategies": "[{name: one, strategy: adapter, adapter: \(adapter)}]"])
+    let ending = try run()
+    #expect(ending.code == 2 && ending.errors.contains(words), "\(ending.errors)")
+  }
+
   @Test func `Strategies that find the task tell how often, and what seemed strange`() throws {
     let adapter = "{type: lora, rank: 2, target_modules: [convolution]}"
     try recipe([

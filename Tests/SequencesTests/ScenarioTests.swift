@@ -1,5 +1,6 @@
 import Adapters
 import Autodiff
+import Files
 import Testing
 
 @testable import Sequences
@@ -55,5 +56,31 @@ struct ScenarioTests {
       _ = try images.run(SequenceMethod(.head), uneven, in: "uneven", settings(.domain))
     }
     #expect(refused?.description.contains("task 'two' has 2 classes and 'dark' 4") == true)
+    let turned = [
+      tasks[0], try ImageTask(name: "turned", train: other, test: test, classes: tasks[0].classNames.reversed()),
+    ]
+    let order = #expect(throws: GraftError.self) {
+      _ = try images.run(SequenceMethod(.head), turned, in: "turned", settings(.domain))
+    }
+    #expect(order?.description.contains("task 'turned' has the classes of 'dark' in another order") == true)
+  }
+
+  @Test func `Consolidation holds the output layer where tasks share its classes`() throws {
+    let train = try images.set("dark", perClass: 16, seed: 1, brightness: 90)
+    let other = try images.set("bright", perClass: 16, seed: 3), test = try images.set("test", perClass: 8, seed: 2)
+    let tasks = [
+      try ImageTask(name: "dark", train: train, test: test), try ImageTask(name: "bright", train: other, test: test),
+    ]
+    func moved(_ weight: Double) throws -> Float {
+      var settings = settings(.domain)
+      settings.fisherWeight = weight
+      let place = "held-\(weight)"
+      _ = try images.run(SequenceMethod(.ewc), tasks, in: place, settings)
+      func head(_ task: String) throws -> [Float] {
+        try Safetensors("\(images.folder)/\(place)/\(task)/state.safetensors").entry("classifier.1.weight").floats()
+      }
+      return zip(try head("1-dark"), try head("2-bright")).reduce(0) { $0 + abs($1.0 - $1.1) }
+    }
+    #expect(try moved(1e6) < 0.5 * moved(0))
   }
 }

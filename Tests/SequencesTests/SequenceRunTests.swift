@@ -41,6 +41,38 @@ struct SequenceRunTests {
     #expect(forward.addedBytes == backward.addedBytes.reversed() && forward.addedBytes.count == tasks.count)
   }
 
+  @Test(arguments: [SequenceStrategy.head, .clr])
+  func `What is changed on disk after it was learned is told, in a later run too`(_ strategy: SequenceStrategy) throws {
+    let tasks = try tasks(), place = strategy.rawValue
+    let first = try run(strategy, tasks, in: place), again = try run(strategy, tasks, in: place)
+    #expect(first.outputsUnchanged == true && again.outputsUnchanged == true && again.matrix == first.matrix)
+    let path = "\(folder)/\(place)/1-\(tasks[0].name)/state.safetensors", file = try Safetensors(path)
+    let changed = try file.names.map { name in
+      let entry = try file.entry(name), turned = try entry.floats().map { name.hasSuffix("weight") ? -$0 : $0 }
+      return TensorToWrite(name: name, floats: turned, shape: entry.shape)
+    }
+    try Safetensors.write(changed, to: path)
+    let later = try run(strategy, tasks, in: place)
+    #expect(later.outputsUnchanged == false && later.matrix[1, 0] ?? 1 < first.matrix[1, 0] ?? 0, "\(later.matrix)")
+  }
+
+  @Test func `Strategies that share what learns begin alike, and what holds nothing is no other strategy`() throws {
+    let tasks = try tasks(), shared = try run(.shared, tasks, in: "shared")
+    var settings = settings
+    settings.fisherWeight = 0
+    let free = try images.run(SequenceMethod(.ewc), tasks, in: "free", settings)
+    #expect(free.matrix == shared.matrix && free.predictions == shared.predictions)
+    func state(_ run: String) throws -> [UInt8] {
+      try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(run)/2-\(tasks[1].name)/state.safetensors")).map { $0 }
+    }
+    #expect(try state("free") == state("shared"))
+    for strategy in [SequenceStrategy.replay, .joint] {
+      let other = try run(strategy, tasks, in: strategy.rawValue)
+      #expect(other.matrix.baseline == shared.matrix.baseline)
+      if strategy == .replay { #expect(other.matrix.values[0] == shared.matrix.values[0]) }
+    }
+  }
+
   @Test func `Replay keeps the images of all tasks but the last, and pays for them`() throws {
     let tasks = try tasks(), shared = try run(.shared, tasks, in: "shared"),
       replay = try run(.replay, tasks, in: "replay")

@@ -41,6 +41,9 @@ public struct ImageImport: Sendable {
   /// - Throws: a ``FileError`` saying what in which file is missing, damaged or does not fit.
   public func callAsFunction(_ source: String, to output: String) throws {
     guard Folder.exists(source) else { throw FileError(source, "is not there") }
+    for input in [source, labels].compactMap(\.self) where Folder.isSame(input, output) {
+      throw FileError(output, "would be written over what is read", remedy: "name another file to write")
+    }
     let images = try open(source)
     let (kept, newLabels, classNames) = try selection(images, source)
     var position = 0

@@ -40,9 +40,18 @@ public struct SequenceJob {
       for run in runs { try Self.keep(run.method.mark, in: recipe.output + "/" + run.method.name, "strategy.txt") }
       let results = try runs.map { try $0.run(progress: progress) }
       let size = network.weightCount(without: network.headName)
-      let report = SequenceReport(tasks: tasks, results: results, bodySize: size)
+      var report = SequenceReport(tasks: tasks, results: results, bodySize: size)
+      report.notes = notes(tasks)
       try report.write(to: recipe.output)
       return report
+    }
+  }
+
+  /// What the scenario takes for one class though its name is not the same.
+  private func notes(_ tasks: [ImageTask]) -> [String] {
+    guard recipe.settings.scenario == .domain, Set(tasks.map(\.classNames)).count > 1 else { return [] }
+    return (0..<tasks[0].classNames.count).map { own in
+      "output \(own): " + tasks.map { "\($0.classNames[own]) of \($0.name)" }.joined(separator: ", ")
     }
   }
 
@@ -63,7 +72,7 @@ public struct SequenceJob {
       let length = classes.count / entry.parts
       return try (0..<entry.parts).map { part in
         try ImageTask(
-          name: entry.parts == 1 ? entry.name : "\(entry.name)-\(part + 1)", train: train, test: test,
+          name: entry.taskNames[part], train: train, test: test,
           classes: Array(classes[part * length..<(part + 1) * length]), limit: entry.perClass,
           testLimit: entry.testPerClass)
       }

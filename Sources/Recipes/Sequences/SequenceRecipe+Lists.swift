@@ -57,8 +57,10 @@ extension SequenceRecipe {
     _ text: String, _ node: RecipeNode, _ context: inout ReadingContext
   ) -> SequenceStrategy? {
     guard let strategy = SequenceStrategy(rawValue: text) else {
-      let all = SequenceStrategy.allCases.map(\.rawValue).joined(separator: ", ")
-      context.report("strategy '\(text)' is not known; expected some of \(all)", at: node.place)
+      let all = SequenceStrategy.allCases.map(\.rawValue), near = NearestName.of(text, among: all)
+      context.report(
+        "strategy '\(text)' is not known; expected some of \(all.joined(separator: ", "))", at: node.place,
+        hint: near.map { "did you mean '\($0)'?" })
       return nil
     }
     return strategy
@@ -97,6 +99,7 @@ extension SequenceRecipe {
       return []
     }
     let required = ["name", "train", "test"]
+    var names: Set<String> = []
     return items.map { item in
       var entry = Entry()
       let seen = PlainRecipe.forEach(
@@ -117,6 +120,9 @@ extension SequenceRecipe {
         context.report("a task has no '\(key)'", at: item.place, hint: "a task needs name, train and test")
       }
       if seen.contains("name") { PlainRecipe.checkFolder(entry.name, "task", at: item.place, &context) }
+      if let twice = entry.taskNames.first(where: { !names.insert($0).inserted }) {
+        context.report("two tasks are called '\(twice)'", at: item.place, hint: "give each a name of its own")
+      }
       return entry
     }
   }

@@ -44,6 +44,9 @@ public struct SequenceRecipe: Sendable {
     public var parts = 1
     /// The first so many training images of each class, and test images; nil for all.
     public var perClass: Int?, testPerClass: Int?
+
+    /// What its tasks are called.
+    var taskNames: [String] { parts == 1 ? [name] : (1...parts).map { "\(name)-\($0)" } }
   }
 
   /// Where everything is written.
@@ -120,6 +123,11 @@ public struct SequenceRecipe: Sendable {
       }
     }
     if let listed { methods = Self.methods(listed, &context) }
+    for method in methods {
+      do { try method.check(in: settings.scenario) } catch {
+        context.report("\(error)", at: places["scenario"] ?? listed?.place ?? root.place)
+      }
+    }
     let takers = methods.indices.filter { methods[$0].adapter == nil && methods[$0].takes(common) }
     let reprogrammed = methods.contains { $0.strategy.reprograms && $0.plan == nil }
     for index in takers { methods[index].adapter = common }

@@ -21,6 +21,11 @@ struct TextSequenceData: Sendable {
 
   let tasks: [Task]
 
+  /// Whether class k of every task is the same.
+  var haveTheSameClasses: Bool {
+    tasks.first.map { first in !first.classes.isEmpty && tasks.allSatisfy { $0.classes == first.classes } } ?? false
+  }
+
   /// Cuts the tasks of `sequence` out of its files, for `folder`; nothing is written yet.
   ///
   /// - Throws: a ``FileError`` for a file that is not there or malformed, a task without rows or of one class, held-out

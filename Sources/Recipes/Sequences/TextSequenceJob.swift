@@ -60,7 +60,7 @@ public struct TextSequenceJob {
     if isClassified {
       let all = Set(data.tasks.flatMap(\.classes))
       notes.append(
-        Set(data.tasks.map(\.classes)).count == 1
+        data.haveTheSameClasses
           ? "Scenario: domain-incremental. All tasks have the classes \(all.sorted().joined(separator: ", "))."
           : "Scenario: tasks with \(all.count) classes in all. Where they share what learns they share one output layer; each text is told among its own task's classes."
       )

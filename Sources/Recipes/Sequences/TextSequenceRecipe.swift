@@ -31,6 +31,11 @@ public struct TextSequenceRecipe: Sendable {
 
   /// What all runs have in common; its data are the files that tasks select from.
   public internal(set) var recipe = Recipe()
+  /// Where everything is written.
+  public var output: String {
+    get { recipe.outputDirectory.path }
+    set { recipe.outputDirectory = RecipePath(newValue) }
+  }
   /// What is learned, in order.
   public internal(set) var tasks: [Task] = []
   /// What is compared.

@@ -40,9 +40,11 @@ struct TextSequenceRun {
   }
 
   private func result(_ plan: TextSequencePlan) -> SequenceResult {
-    SequenceResult(
+    var result = SequenceResult(
       strategy: strategy.rawValue, tasks: data.tasks.map(\.name),
       measure: plan.plan.classes.names.isEmpty ? .loss : .accuracy)
+    if data.haveTheSameClasses { result.scenario = .domain }
+    return result
   }
 
   /// The run's recipe as the strategy changes it.

@@ -64,11 +64,17 @@ public enum Folder {
 
   /// Writes a folder whole or not at all: `body` fills a sibling, which then takes the name.
   ///
+  /// Siblings that processes left which were killed are removed, as ``removeAbandoned(_:)`` does.
+  ///
   /// - Throws: what `body` throws, or a ``FileError``; then nothing of that name has changed.
   public static func replace(_ path: String, _ body: (_ temporary: String) throws -> Void) throws {
     let temporary = path + ".partial-\(getpid())"
+    removeAbandoned(path)
     remove(temporary)
     try create(temporary)
+    // Kept until the end, and let go by the system when the process is killed.
+    let claim = claimed(temporary)
+    defer { if let claim { close(claim) } }
     do {
       try body(temporary)
       try takePlace(temporary, of: path)
@@ -76,6 +82,33 @@ public enum Folder {
       remove(temporary)
       throw error
     }
+  }
+
+  /// Removes what ``replace(_:_:)`` of this name began in processes that are gone.
+  ///
+  /// A process elsewhere, in another container or on another machine, has a number that says nothing here; what it is
+  /// writing is told by its lock.
+  public static func removeAbandoned(_ path: String) {
+    let slash = path.lastIndex(of: "/")
+    let parent = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let prefix = (slash.map { String(path[path.index(after: $0)...]) } ?? path) + ".partial-"
+    for name in names(in: parent) where name.hasPrefix(prefix) {
+      let digits = name.dropFirst(prefix.count), sibling = parent + "/" + name
+      guard digits.allSatisfy({ ("0"..."9").contains($0) }), let process = pid_t(digits), process > 0,
+        kill(process, 0) != 0, errno == ESRCH, let claim = claimed(sibling)
+      else { continue }
+      remove(sibling)
+      close(claim)
+    }
+  }
+
+  /// A lock on a folder, to be closed; nil where another process has it, or the file system has none.
+  private static func claimed(_ path: String) -> Int32? {
+    let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return descriptor }
+    close(descriptor)
+    return nil
   }
 
   /// Swaps two names in one step; false, with `errno` set, where that cannot be done.

@@ -109,8 +109,11 @@ extension SequenceRun {
       }
       return seconds
     }
+    // What a killed process left.
+    defer { Folder.removeAbandoned(half) }
     if Folder.exists(path) {
       try body()
+      Folder.remove(half)
       return try read(path)
     }
     let before = Folder.exists(half + "/epoch.json") ? try read(half + "/epoch.json") : 0

@@ -145,6 +145,19 @@ struct SequenceRunTests {
     }
   }
 
+  @Test func `A task that ends leaves nothing of processes that were killed while they saved it`() throws {
+    let tasks = try images.tasks(), half = folder + "/killed/1-north/unfinished"
+    // Above any number that Linux gives a process, 2²².
+    let left = [half + ".partial-99999999", half + ".partial-99999998"]
+    for folder in left { try Folder.create(folder) }
+    _ = try run(.head, tasks, in: "killed")
+    #expect(Folder.names(in: folder + "/killed/1-north") == ["seconds.json", "state.safetensors"])
+    // Killed after its last epoch, when nothing more is saved.
+    for folder in left + [half] { try Folder.create(folder) }
+    _ = try run(.head, tasks, in: "killed")
+    #expect(Folder.names(in: folder + "/killed/1-north") == ["seconds.json", "state.safetensors"])
+  }
+
   @Test func `Kept features are what the body makes of the images, bit for bit`() throws {
     let tasks = try tasks(), network = try network()
     let cache = try FeatureCache(

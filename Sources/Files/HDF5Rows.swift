@@ -2,8 +2,8 @@ import CHDF5
 
 /// Rows of floats in an HDF5 file, written once in any order and read back some at a time: more than memory would hold.
 ///
-/// The file has one dataset, `rows` `[count, width]`, in chunks of about a megabyte, each with a checksum. While it is
-/// being written it has a temporary name; ``finish()`` gives it its own.
+/// The file has a dataset `rows` `[count, width]`, in chunks of about a megabyte, each with a checksum, and may have one
+/// `shape` `[axes]`: the sizes of what a row is, whose product is the width. While it is being written it has a temporary name; ``finish()`` gives it its own.
 public final class HDF5Rows: Sendable {
   /// The file.
   public let path: String
@@ -11,10 +11,10 @@ public final class HDF5Rows: Sendable {
   public let count: Int, width: Int
   private let file: Int64, dataset: Int64
 
-  private static let name = "rows"
+  private static let name = "rows", shapeName = "shape"
 
-  /// A new file of `count` rows, under a temporary name until it is finished.
-  public init(creating path: String, count: Int, width: Int) throws {
+  /// A new file of `count` rows, under a temporary name until it is finished; `shape` is noted if it is given.
+  public init(creating path: String, count: Int, width: Int, shape: [Int]? = nil) throws {
     (self.path, self.count, self.width) = (path, count, width)
     (file, dataset) = try HDF5Library.enter {
       let failure = FileError.unwritable(path, "cannot be created as an HDF5 file of \(count) rows of \(width)")
@@ -31,8 +31,44 @@ public final class HDF5Rows: Sendable {
         H5Fclose(file)
         throw failure
       }
+      if let shape, !Self.note(shape, in: file) {
+        H5Dclose(dataset)
+        H5Fclose(file)
+        throw failure
+      }
       return (file, dataset)
     }
+  }
+
+  private static func note(_ shape: [Int], in file: Int64) -> Bool {
+    let extent = [UInt64(shape.count)]
+    guard let space = HDF5Handle.space(H5Screate_simple(1, extent, nil)),
+      let properties = HDF5Handle.properties(H5Pcreate(graft_H5P_DATASET_CREATE())),
+      H5Pset_chunk(properties.id, 1, extent) >= 0, H5Pset_fletcher32(properties.id) >= 0,
+      let dataset = HDF5Handle.dataset(
+        H5Dcreate2(file, shapeName, graft_H5T_STD_I64LE(), space.id, 0, properties.id, 0))
+    else { return false }
+    return H5Dwrite(dataset.id, Int64.hdf5Types.memory, 0, 0, 0, shape.map(Int64.init)) >= 0
+  }
+
+  /// The sizes of what a row is, as the finished file at `path` notes them; nil where it notes none.
+  ///
+  /// - Throws: a ``FileError`` when it is damaged, or these can be no sizes of a row.
+  public static func shape(notedIn path: String) throws -> [Int]? {
+    let reader = try HDF5Reader(path)
+    guard reader.has(shapeName) else { return nil }
+    let shape = try reader.read(shapeName, as: Int64.self).values
+    var product: Int64? = 1
+    for size in shape {
+      product = product.flatMap { known in
+        let (value, isOver) = known.multipliedReportingOverflow(by: size)
+        return size >= 1 && !isOver ? value : nil
+      }
+    }
+    guard (1..<HDF5Library.maxRank).contains(shape.count), product != nil else {
+      throw FileError(path, at: "dataset '\(shapeName)'", "holds \(shape), which are no sizes of a row")
+    }
+    return shape.map(Int.init)
   }
 
   /// A finished file, whose rows must be `count` of `width` numbers.

@@ -35,9 +35,14 @@ public struct FeatureCache: Sendable {
       return network.output(of: 0..<stage, entering: images, Context())
     }
     let count = examples.indices.count
-    let shape = Array(try output(0..<min(1, count)).shape.dimensions.dropFirst()), width = shape.reduce(1, *)
-    if !Folder.exists(path) {
-      let making = try HDF5Rows(creating: path, count: count, width: width)
+    let isMade = Folder.exists(path)
+    // Files of earlier versions do not note the shape: one image tells it.
+    let shape =
+      try (isMade ? HDF5Rows.shape(notedIn: path) : nil)
+      ?? Array(try output(0..<min(1, count)).shape.dimensions.dropFirst())
+    let width = shape.reduce(1, *)
+    if !isMade {
+      let making = try HDF5Rows(creating: path, count: count, width: width, shape: shape)
       for start in stride(from: 0, to: count, by: batchSize) {
         let rows = start..<min(count, start + batchSize)
         try output(rows).withValues { values in

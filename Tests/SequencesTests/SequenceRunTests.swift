@@ -171,6 +171,25 @@ struct SequenceRunTests {
     #expect(try again.rows([4, 1]) == features)
   }
 
+  @Test func `Kept features tell their shape themselves, and the network does where they do not`() throws {
+    let task = try tasks()[0], network = try network(), path = folder + "/shape.h5"
+    let made = try FeatureCache(network, before: 1, of: task.train, preparation, at: path).rows([3, 0])
+    #expect(made.shape.rank == 4)
+    // Another network would make something else of the images, were it asked.
+    let other = try images.network("vit-tiny")
+    #expect(try FeatureCache(other, before: 1, of: task.train, preparation, at: path).rows([3, 0]) == made)
+    // As earlier versions wrote it.
+    let count = task.train.indices.count, width = made.count / 2, old = folder + "/old.h5"
+    let file = try HDF5Rows(creating: old, count: count, width: width),
+      source = try HDF5Rows(
+        reading: path, count: count, width: width)
+    var values = [Float](repeating: 0, count: count * width)
+    try source.read(0..<count, into: &values)
+    try file.write(values, to: 0..<count)
+    try file.finish()
+    #expect(try FeatureCache(network, before: 1, of: task.train, preparation, at: old).rows([3, 0]) == made)
+  }
+
   @Test(arguments: ["resnet", "efficientnet-lite-tiny", "vit-tiny", "dinov2-tiny"])
   func `What stages below the first that learns make of images is read back to the bits of running them`(
     _ name: String

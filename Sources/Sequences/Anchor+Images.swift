@@ -18,8 +18,10 @@ extension Anchor {
     let held = network.trainableParameters.enumerated().filter {
       withHead || !$0.element.name.hasPrefix(network.headName + ".")
     }
+    // What a task needs is measured on its images as they are.
+    var pass = batches.epoch(0, size: 1, augmenting: false)
     try add(held.map(\.element), examples: min(images, batches.count)) { image in
-      let found = open(try batches.batch(image, of: 0, size: 1))
+      let found = open(try pass.batch(image))
       return held.map { found[$0.offset] }
     }
   }

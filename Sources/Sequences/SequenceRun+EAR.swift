@@ -142,7 +142,7 @@ extension SequenceRun {
   ) throws -> any ImageNetwork {
     let task = tasks[number], stage = host.firstLearningStage
     let batches = TaskBatches(
-      task.train, classes: 0..<task.classNames.count, from: try source(of: task.train, task, "train", before: stage),
+      task.train, classes: 0..<task.classNames.count, from: try trainingSource(of: task, before: stage),
       random: random[task.name]["data"])
     // Nothing is left in modules, whose two passes would be pulled together.
     let learned = try learn(try lent(number, by: host), [batches], task.name, number, progress) { $0.consistency = nil }

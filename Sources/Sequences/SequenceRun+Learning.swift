@@ -61,7 +61,7 @@ extension SequenceRun {
         learned = try probed(number, learned, progress)
         return
       }
-      let source = try source(of: task.train, task, "train", before: learned.firstLearningStage)
+      let source = try trainingSource(of: task, before: learned.firstLearningStage)
       let batches = TaskBatches(
         task.train, classes: 0..<task.classNames.count, from: source, random: random[task.name]["data"])
       learned = try learn(learned, [batches], task.name, number, settling: true, progress, prepare: prepare)

@@ -27,7 +27,7 @@ public struct SequenceRun {
   var strategy: SequenceStrategy { method.strategy }
 
   /// A run of `tasks` on `network`, which is never changed; `features` is a folder that runs on the same network and
-  /// tasks may share.
+  /// tasks may share. How training images are augmented is said by `settings` alone.
   ///
   /// - Throws: a `GraftError` for a variant of filters that is not known, tasks of one name, tasks of unequal classes where
   ///   they share them, an adapter that does not fit the network, and a strategy that cannot do what the scenario asks.
@@ -58,7 +58,8 @@ public struct SequenceRun {
         key: "tasks")
     }
     try method.check(in: settings.scenario)
-    (self.method, self.network, self.tasks, self.preparation) = (method, network, tasks, preparation)
+    (self.method, self.network, self.tasks) = (method, network, tasks)
+    self.preparation = try preparation.augmented(by: settings.augmentation)
     (self.settings, self.folder, self.features) = (settings, folder, features ?? folder + "/features")
     layout = ClassLayout(settings.scenario, tasks)
     random = RandomKey(seed: settings.seed)[method.strategy.drawName]
@@ -132,7 +133,7 @@ public struct SequenceRun {
       let kept = count.map { Array(key["memory"].permutation(task.train.indices.count).prefix($0)) }
       return TaskBatches(
         task.train, chosen: kept, classes: layout.own[number], among: layout.choices(of: number, after: learning),
-        task: number, from: try source(of: task.train, task, "train", before: stage),
+        task: number, from: try trainingSource(of: task, before: stage),
         random: key[count == nil ? "data" : "replay"])
     }
     if settings.scenario != .class {

@@ -1,3 +1,4 @@
+import Images
 import Networks
 
 /// The numbers by which a sequence is learned.
@@ -23,6 +24,8 @@ public struct SequenceSettings: Sendable, Equatable {
   public var probeStrength = 1.0
   /// Of ``SequenceStrategy/mos``, and of ``SequenceStrategy/ear``.
   public var mos = MOSSettings(), ear = EARSettings()
+  /// How training images are changed, anew in each pass over them; whatever is measured sees images as they are.
+  public var augmentation: ImageAugmentation?
   /// Whether what stages that never learn make of images is kept and read back, or made anew each time.
   public var keepsFeatures = true
   /// Everything that is drawn derives from it and from the tasks' names.
@@ -37,5 +40,13 @@ public struct SequenceSettings: Sendable, Equatable {
     return
       "\(scenario.rawValue) \(epochs) \(batchSize) \(learningRate) \(rates) \(variant) \(learnsMoments) \(fisherWeight) \(memory) "
       + "\(probeStrength) \(seed) \(keepsFeatures) \(mos.mark) \(ear.mark)"
+      + augmentationMark
+  }
+
+  /// Empty where nothing is changed, so that folders of sequences without augmentation are gone on with.
+  private var augmentationMark: String {
+    guard let augmentation, !augmentation.changesNothing else { return "" }
+    let (rotation, padding, flips) = (augmentation.rotation, augmentation.padding, augmentation.flips)
+    return " augmented \(rotation) \(padding) \(flips) \(augmentation.brightness) \(augmentation.contrast)"
   }
 }

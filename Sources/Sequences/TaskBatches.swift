@@ -1,7 +1,7 @@
 import Autodiff
 import Images
 
-/// The images of one task in the order an epoch sees them.
+/// The images of one task in the order an epoch sees them, each pass over them in another.
 struct TaskBatches: Sendable {
   /// Images or features, with labels within the head that is trained.
   struct Batch: Sendable {
@@ -35,15 +35,42 @@ struct TaskBatches: Sendable {
 
   var count: Int { chosen.count }
 
-  /// Batch `step` of an epoch; a task of fewer images than another begins again.
-  func batch(_ step: Int, of epoch: Int, size: Int) throws -> Batch {
-    let perEpoch = (count + size - 1) / size, round = epoch &* 1_000_003 &+ step / perEpoch
-    let order = random["order"][round].permutation(count)
-    let start = step % perEpoch * size
-    let rows = order[start..<min(count, start + size)].map { chosen[$0] }
-    return Batch(
-      input: try source.batch(of: examples, rows), labels: rows.map { examples.labels[$0] + Int32(classes.lowerBound) },
-      choices: choices, stage: source.stage, task: task)
+  /// The batches of one epoch, each of up to `size` images; `augmenting` says whether they are changed where the task's
+  /// images are augmented.
+  func epoch(_ number: Int, size: Int, augmenting: Bool = true) -> Epoch {
+    Epoch(self, number, size: size, augmenting: augmenting)
+  }
+
+  /// One pass over the images, or several where a longer task is learned beside.
+  ///
+  /// The order of a pass is drawn when its first batch is asked for, and kept until one of another pass is.
+  struct Epoch {
+    private let batches: TaskBatches
+    private let number: Int, size: Int, isAugmenting: Bool
+    private var pass: Int?, order: [Int] = []
+
+    fileprivate init(_ batches: TaskBatches, _ number: Int, size: Int, augmenting: Bool) {
+      (self.batches, self.number, self.size, isAugmenting) = (batches, number, size, augmenting)
+    }
+
+    /// Batch `step`; a task of fewer images than another begins again.
+    ///
+    /// - Throws: a ``FileError`` when images cannot be read.
+    mutating func batch(_ step: Int) throws -> Batch {
+      let perPass = (batches.count + size - 1) / size, current = number &* 1_000_003 &+ step / perPass
+      if pass != current { (pass, order) = (current, batches.random["order"][current].permutation(batches.count)) }
+      let start = step % perPass * size
+      let rows = order[start..<min(order.count, start + size)].map { batches.chosen[$0] }
+      // An image that comes again in the same epoch is changed anew too.
+      return try batches.batch(rows, from: isAugmenting ? batches.random["augmentation"][current] : nil)
+    }
+  }
+
+  private func batch(_ rows: [Int], from key: RandomKey?) throws -> Batch {
+    Batch(
+      input: try source.batch(of: examples, rows, from: key),
+      labels: rows.map { examples.labels[$0] + Int32(classes.lowerBound) }, choices: choices, stage: source.stage,
+      task: task)
   }
 }
 
@@ -60,9 +87,11 @@ enum BatchSource: Sendable {
     }
   }
 
-  func batch(of examples: ImageExamples, _ rows: [Int]) throws -> Tensor {
+  /// What enters it for the examples numbered `rows`; with a key, images are augmented where the preparation says so.
+  func batch(of examples: ImageExamples, _ rows: [Int], from key: RandomKey? = nil) throws -> Tensor {
     switch self {
-    case .images(let preparation): try preparation.batch(of: examples.set, at: rows.map { examples.indices[$0] })
+    case .images(let preparation):
+      try preparation.batch(of: examples.set, at: rows.map { examples.indices[$0] }, from: key)
     case .kept(let cache): try cache.rows(rows)
     }
   }

@@ -43,9 +43,10 @@ struct TaskTraining {
   mutating func run() throws -> Double {
     var total = 0.0
     let schedule = Schedule(.cosine, total: steps * settings.epochs)
+    var passes = batches.map { $0.epoch(epoch, size: settings.batchSize) }
     for step in 0..<steps {
       let number = epoch * steps + step
-      let parts = try batches.map { try $0.batch(step, of: epoch, size: settings.batchSize) }
+      let parts = try passes.indices.map { try passes[$0].batch(step) }
       let recorder = MomentRecorder()
       let context = Context(random: random["step"][number], moments: recorder)
       let (loss, alone) = gradients(parts, context), parameters = network.trainableParameters

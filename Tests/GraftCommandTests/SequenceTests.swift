@@ -132,6 +132,50 @@ struct SequenceTests {
     #expect(!Folder.exists(scratch.path + "/out"))
   }
 
+  @Test func `What a recipe gets wrong about augmentation is told with its place, by validate too`() throws {
+    try recipe(
+      [
+        "augment":
+          "{rotaton: 5, rotation: 181, crop_padding: 1.5, horizontal_flip: maybe, brightness: 2, contrast: -0.1}"
+      ])
+    let check = try Command.run(["validate", "sequence.yaml"], in: scratch.path), ending = try run()
+    #expect(check.code == 2 && ending.code == 2)
+    for part in [
+      "1:11: 'augment.rotaton' is no key of a sequence; did you mean 'rotation'?",
+      "1:33: 'augment.rotation' must be a number of degrees in [0, 180]",
+      "1:52: 'augment.crop_padding' must be a whole",
+      "1:74: 'augment.horizontal_flip' must be true or false", "1:93: 'augment.brightness' must be a number in [0, 1]",
+      "1:106: 'augment.contrast' must be a number in [0, 1]",
+    ] {
+      #expect(check.errors.contains("sequence.yaml:" + part), "\(part)\n\(check.errors)")
+      #expect(ending.errors.contains("sequence.yaml:" + part), "\(part)\n\(ending.errors)")
+    }
+    try recipe(["augment": "{rotation: 5}", "strategies": "[probe]"])
+    #expect(try run().errors.contains("'augment' is of no use"))
+    try recipe(["augment": "{crop_padding: 32}"])
+    let wide = try run()
+    #expect(wide.code == 2 && wide.errors.contains("cannot be moved by up to 32 pixels; expected 0 to 31"))
+    #expect(!Folder.exists(scratch.path + "/out"))
+  }
+
+  @Test func `A folder is gone on with by the same augmentation alone`() throws {
+    func end(_ augment: String, _ output: String) throws -> Command.Ending {
+      try recipe(["strategies": "[head]", "augment": augment, "output_dir": output])
+      return try run()
+    }
+    let first = try end("{crop_padding: 2}", "out")
+    #expect(first.code == 0 && first.errors.contains("the frozen stages run anew on them in head"), "\(first.errors)")
+    #expect(try JSON(parsing: first.output)["notes"]?.array?.count == 1)
+    #expect(try end("{crop_padding: 2}", "out").code == 0)
+    for other in ["{crop_padding: 3}", "{crop_padding: 2, horizontal_flip: true}", ""] {
+      let ending = try end(other, "out")
+      #expect(ending.code == 3 && ending.errors.contains("holds another sequence"), "\(ending.errors)")
+    }
+    let plain = try end("", "plain")
+    #expect(plain.code == 0 && !plain.errors.contains("anew"))
+    #expect(try end("{rotation: 0}", "plain").code == 0)
+  }
+
   @Test func `Wrong data and folders of another sequence are refused`() throws {
     func refused(_ changes: [String: String], _ code: Int32, _ part: String) throws {
       try recipe(changes)

@@ -23,6 +23,9 @@ public struct ImageAugmentation: Sendable, Equatable {
   /// An augmentation that changes nothing until a property is set.
   public init() {}
 
+  /// Whether no property is set, so that every image stays as it is.
+  public var changesNothing: Bool { self == ImageAugmentation() }
+
   /// What is done to one image.
   struct Draw: Equatable {
     /// In radians, counted as one sees it: positive turns right.

@@ -34,6 +34,8 @@ public struct SequenceJob {
       run.heldOut = heldOut
       return run
     }
+    let notes = try notes(of: runs)
+    notes.forEach(progress)
     let mark = try mark(tasks), lock = try RunFolder(recipe.output)
     return try withExtendedLifetime(lock) {
       try Self.keep(mark, in: recipe.output, "sequence.txt")
@@ -41,7 +43,7 @@ public struct SequenceJob {
       let results = try runs.map { try $0.run(progress: progress) }
       let size = network.weightCount(without: network.headName)
       var report = SequenceReport(tasks: tasks, results: results, bodySize: size)
-      report.notes = notes(tasks)
+      report.notes = notes(tasks) + notes
       try report.write(to: recipe.output)
       return report
     }
@@ -53,6 +55,16 @@ public struct SequenceJob {
     return (0..<tasks[0].classNames.count).map { own in
       "output \(own): " + tasks.map { "\($0.classNames[own]) of \($0.name)" }.joined(separator: ", ")
     }
+  }
+
+  /// What is to be said of a recipe that asks for what cannot go together.
+  private func notes(of runs: [SequenceRun]) throws -> [String] {
+    let names = try runs.filter { try $0.augmentsBelowKeptFeatures() }.map(\.method.name)
+    guard !names.isEmpty else { return [] }
+    return [
+      "augment changes training images in every epoch, so that keep_features keeps what is made of the others alone; "
+        + "the frozen stages run anew on them in \(names.joined(separator: ", "))"
+    ]
   }
 
   /// The tasks, in order.

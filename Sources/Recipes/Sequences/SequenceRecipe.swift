@@ -16,6 +16,7 @@ import Sequences
 ///       # train's role_rates: {head: 2} multiplies the rate of one role's parameters
 ///     clr: {variant: reduced, moments: learned}   # or kept: those of the body
 ///     adapter: {type: lora, rank: 8}     # in place of clr where a strategy shares what learns
+///     augment: {rotation: 10, crop_padding: 4, horizontal_flip: true, brightness: 0.2, contrast: 0.2}
 ///     probe: {strength: 1}               # C of the regression: the less, the more it is held back
 ///     ewc: {lambda: 100}
 ///     memory: 200                        # images of a task that replay keeps and ewc measures
@@ -25,6 +26,12 @@ import Sequences
 ///           held_out: [animal-mnist/test], held_out_limit: 500}
 ///     keep_features: true                # of stages below the first that learns, in files
 ///     seed: 42
+///
+/// `augment` changes training images, each anew in every pass and in this order; what is left out is not done.
+/// `rotation` turns by up to so many degrees either way, `crop_padding` pads by so many zeros on every side and cuts a
+/// piece of the image's size out at random, `horizontal_flip` turns half of them left to right, `brightness` and
+/// `contrast` b multiply by a factor from 1 − b to 1 + b (torchvision's RandomRotation, RandomCrop, RandomHorizontalFlip
+/// and ColorJitter). Test images and all that is measured stay as they are. Features of changed images are not kept.
 ///
 /// `classes` names a task's classes; `parts` cuts them, in order, into so many tasks of equal size; `per_class` and
 /// `test_per_class` take the first so many images of each.
@@ -79,9 +86,8 @@ public struct SequenceRecipe: Sendable {
     let required = ["output_dir", "model", "tasks"]
     let known =
       required + [
-        "image_size", "keep_features", "scenario", "strategies", "adapter", "train", "clr", "ewc", "probe", "mos",
-        "ear", "memory",
-        "seed",
+        "image_size", "keep_features", "scenario", "strategies", "adapter", "train", "augment", "clr", "ewc", "probe",
+        "mos", "ear", "memory", "seed",
       ]
     var common: GraftPlan?, listed: RecipeNode?, places: [String: Place] = [:]
     let seen = PlainRecipe.forEach(root, "", known, of: "a sequence", &context) { key, node, context in
@@ -98,6 +104,7 @@ public struct SequenceRecipe: Sendable {
       case "adapter": common = Self.adapter(node, &context)
       case "tasks": entries = Self.entries(node, &context)
       case "train": readTraining(node, &context)
+      case "augment": settings.augmentation = Self.augmentation(node, &context)
       case "clr":
         PlainRecipe.forEach(node, "clr.", ["variant", "moments"], of: "a sequence", &context) { key, node, context in
           if key == "moments" {
@@ -132,10 +139,11 @@ public struct SequenceRecipe: Sendable {
     let reprogrammed = methods.contains { $0.strategy.reprograms && $0.plan == nil }
     for index in takers { methods[index].adapter = common }
     func reads(_ strategies: SequenceStrategy...) -> Bool { methods.contains { strategies.contains($0.strategy) } }
+    let trains = methods.contains { $0.strategy != .probe }
     let used = [
       "mos": reads(.mos), "ear": reads(.ear), "probe": reads(.probe), "ewc": reads(.ewc),
       "memory": reads(.ewc, .replay),
-      "clr": reprogrammed, "adapter": !takers.isEmpty, "train": methods.contains { $0.strategy != .probe },
+      "clr": reprogrammed, "adapter": !takers.isEmpty, "train": trains, "augment": trains,
     ]
     for (key, place) in places.sorted(by: { $0.key < $1.key }) where used[key] == false {
       context.report("'\(key)' is of no use: no strategy of this recipe reads it", at: place, hint: "remove it")

@@ -168,7 +168,7 @@ struct AugmentationTests {
     let fishers = try [nil, lively].map { augmentation in
       let batches = TaskBatches(task.train, classes: 0..<2, from: source(augmentation), random: RandomKey(seed: 2))
       var anchor = Anchor(weight: 1)
-      try anchor.add(learner, on: batches, images: 6)
+      try anchor.add(learner, on: batches, images: 6, withHead: true)
       let moved = learner.trainableParameters.map {
         TrainableParameter(name: $0.name, role: $0.role, value: $0.value + 1)
       }

@@ -34,8 +34,8 @@ public struct SequenceJob {
       run.heldOut = heldOut
       return run
     }
-    let notes = try notes(of: runs)
-    notes.forEach(progress)
+    let warnings = try notes(of: runs)
+    warnings.forEach(progress)
     let mark = try mark(tasks), lock = try RunFolder(recipe.output)
     return try withExtendedLifetime(lock) {
       try Self.keep(mark, in: recipe.output, "sequence.txt")
@@ -43,7 +43,7 @@ public struct SequenceJob {
       let results = try runs.map { try $0.run(progress: progress) }
       let size = network.weightCount(without: network.headName)
       var report = SequenceReport(tasks: tasks, results: results, bodySize: size)
-      report.notes = notes(tasks) + notes
+      report.notes = notes(tasks) + warnings
       try report.write(to: recipe.output)
       return report
     }

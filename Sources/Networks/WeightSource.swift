@@ -49,7 +49,7 @@ extension WeightSource {
 
 /// A Hugging Face folder's safetensors.
 public struct SafetensorsSource: WeightSource {
-  private let file: Safetensors
+  let file: Safetensors
   private let form: (any PackedForm)?
   private let asked = Asked()
   /// The file; the folder where there are several.

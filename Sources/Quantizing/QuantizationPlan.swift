@@ -128,7 +128,12 @@ public struct QuantizationPlan: Sendable, Equatable {
     if let problem { throw problem }
   }
 
-  func isSkipped(_ name: String) -> Bool { skip.contains { name == $0 || name.hasSuffix("." + $0) } }
+  func isSkipped(_ name: String) -> Bool { skip.contains { name.isNamed($0) } }
+}
+
+extension String {
+  /// Whether this name of a layer is `other`, or ends in it.
+  func isNamed(_ other: String) -> Bool { self == other || hasSuffix("." + other) }
 }
 
 /// What keeps a model from being quantised.

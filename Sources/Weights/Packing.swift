@@ -170,8 +170,9 @@ public enum Packing: Sendable, Hashable {
   public func bytesPerRow(columns: Int) throws -> Int {
     try checkGroup()
     guard columns >= 0, columns % blockSize == 0 else {
+      let sharesRow = layout.map { $0.group == 0 || $0.axis == .output } ?? false
       throw PackingError(
-        name, "a row has \(columns) columns, and \(blockSize) share a scale",
+        name, "a row has \(columns) columns, and \(blockSize) \(sharesRow ? "are packed together" : "share a scale")",
         remedy: "use a packing whose block divides \(columns)")
     }
     // No packing takes more than 16 bytes a column: the most is 4, and 8 more at the end of a row of 64 or longer.

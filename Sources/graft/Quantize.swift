@@ -1,5 +1,6 @@
 import ArgumentParser
 import Files
+import Networks
 import Quantizing
 import Recipes
 import Weights
@@ -18,10 +19,14 @@ struct Quantize: ParsableCommand {
       They combine: --scale, --round, --axis and --clip say each part by itself. A path ending in .gguf gives a GGUF file, any
       other a Hugging Face folder that Graft reads. What is unfinished is kept in OUTPUT.work; the same command goes on there.
 
+      Networks of images are packed by rounding (rtn, --clip weights at most): convolutions and linear layers, but not the
+      output layer, nor layers whose rows the packing's blocks do not divide, which the report lists with the reason.
+
       EXAMPLES
         graft quantize smollm2 --packing int3-g64 --method gptq --calibration text.txt --output smollm2-3bit
         graft quantize smollm2 --packing q4_K --method awq --calibration text.txt --output smollm2.gguf
         graft quantize smollm2 --packing nf4 --output smollm2-nf4
+        graft quantize runs/dinov2-small --packing int8-g32 --output dinov2-small-8bit
         graft quantize recipe.yaml
       """)
 
@@ -52,9 +57,19 @@ struct Quantize: ParsableCommand {
         description: "--output is missing: name the model, and the folder or .gguf file to write, here or in the recipe"
       )
     }
-    let report = try QuantizeJob(try settings.plan(), calibration: settings.calibrationText)
-      .run(try LoadedModel(model), to: output) { Console.error($0) }
+    let report = try report(settings, model, output)
     Console.result(json ? report.json.text(pretty: true) : report.text)
+  }
+
+  private func report(
+    _ settings: QuantizeSettings, _ model: String, _ output: String
+  ) throws -> QuantizationReport {
+    let path = try KnownModel.resolve(model)
+    if Folder.exists(path + "/config.json"), case let images = try ImageCheckpoint(path), images.isKnown {
+      return try ImageQuantizeJob(settings).run(images, to: output) { Console.error($0) }
+    }
+    return try QuantizeJob(try settings.plan(), calibration: settings.calibrationText)
+      .run(try LoadedModel(model), to: output) { Console.error($0) }
   }
 
   private func options() throws -> QuantizeSettings {

@@ -35,7 +35,7 @@ let package = Package(
     .target(name: "Networks", dependencies: ["Autodiff", "Files", "Text", "Weights"]),
     .target(name: "Adapters", dependencies: ["Autodiff", "Files", "Text", "Weights", "Networks"]),
     .target(name: "Training", dependencies: ["Autodiff", "Files", "Text", "Networks"]),
-    .target(name: "Quantizing", dependencies: ["Autodiff", "Files", "Weights", "Networks", "Adapters"]),
+    .target(name: "Quantizing", dependencies: ["CZlib", "Autodiff", "Files", "Weights", "Networks", "Adapters"]),
     .target(name: "Sequences", dependencies: ["Autodiff", "Files", "Images", "Networks", "Adapters", "Training"]),
     .target(
       name: "Recipes",

@@ -9,11 +9,29 @@ public enum AtomicFile {
   /// - Throws: what `body` throws, or `FileError` with the system's reason. The temporary file is then gone and an old
   ///   file untouched.
   public static func write(_ path: String, _ body: (inout FileWriter) throws -> Void) throws {
-    try replace(path) { descriptor, _ in
+    try write(path, body, checking: { _ in })
+  }
+
+  /// Writes what `body` writes to `path`, once it is on the disk and `check` has read it there under its temporary name.
+  ///
+  /// - Throws: what `body` or `check` throws, or `FileError` with the system's reason; an old file is then untouched.
+  package static func write(
+    _ path: String, _ body: (inout FileWriter) throws -> Void, checking check: (_ temporary: String) throws -> Void
+  ) throws {
+    try replace(path) { descriptor, temporary in
+      // For those who look for what the dead have left.
+      flock(descriptor, LOCK_EX | LOCK_NB)
       var writer = FileWriter(descriptor: descriptor, path: path)
       try body(&writer)
       try writer.flush()
+      try synchronise(descriptor, path)
+      try check(temporary)
     }
+  }
+
+  /// Removes what this process has begun to write in `folder`, for a process that ends before it is done.
+  public static func abandonAll(in folder: String) {
+    for name in Folder.names(in: folder) where writer(of: name) == getpid() { unlink(folder + "/" + name) }
   }
 
   /// Lets `body` write the file itself under a temporary name, for a library that takes a name and no descriptor.
@@ -35,7 +53,7 @@ public enum AtomicFile {
     }
     keepPermissions(of: target, on: descriptor)
     try body(descriptor, temporary)
-    try check(fsync(descriptor), path, "cannot be written to disk")
+    try synchronise(descriptor, path)
     isOpen = false
     try check(close(descriptor), path, "cannot be written")
     try check(rename(temporary, target), path, "cannot be replaced")
@@ -53,9 +71,13 @@ public enum AtomicFile {
     let descriptor = open(temporary, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw FileError.unwritable(path, "cannot be written: \(systemMessage(errno))") }
     defer { close(descriptor) }
-    try check(fsync(descriptor), path, "cannot be written to disk")
+    try synchronise(descriptor, path)
     try check(rename(temporary, path), path, "cannot be replaced")
     try synchronise(parent(path), for: path)
+  }
+
+  private static func synchronise(_ descriptor: Int32, _ path: String) throws {
+    try check(fsync(descriptor), path, "cannot be written to disk")
   }
 
   private static func check(_ result: Int32, _ path: String, _ problem: String) throws {
@@ -79,7 +101,26 @@ public enum AtomicFile {
     return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 
+  /// The process that writes a file of this name, where it is the name of an unfinished one.
+  private static func writer(of name: String) -> pid_t? {
+    guard name.hasPrefix(".graft-"), name.hasSuffix(".partial") else { return nil }
+    return pid_t(name.dropFirst(7).prefix { $0 != "-" })
+  }
+
+  /// Removes what processes that are gone had begun to write in `folder`.
+  private static func removeLeftovers(in folder: String) {
+    for name in Folder.names(in: folder) {
+      guard let process = writer(of: name), process > 0, kill(process, 0) != 0, errno == ESRCH else { continue }
+      let descriptor = open(folder + "/" + name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+      guard descriptor >= 0 else { continue }
+      // Another machine or container numbers its processes by itself, and its writer holds a lock.
+      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { unlink(folder + "/" + name) }
+      close(descriptor)
+    }
+  }
+
   private static func createTemporary(in folder: String, for path: String) throws -> (Int32, String) {
+    removeLeftovers(in: folder)
     for attempt in 0..<1000 {
       let name = "\(folder)/.graft-\(getpid())-\(attempt).partial"
       let descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)

@@ -30,8 +30,9 @@ public struct FileError: Error, Sendable, Equatable, CustomStringConvertible {
   }
 
   /// An error in writing a result.
-  static func unwritable(_ path: String, at place: String? = nil, _ problem: String, remedy: String? = nil) -> FileError
-  {
+  package static func unwritable(
+    _ path: String, at place: String? = nil, _ problem: String, remedy: String? = nil
+  ) -> FileError {
     var error = FileError(path, at: place, problem, remedy: remedy)
     error.isOutput = true
     return error

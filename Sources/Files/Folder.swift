@@ -111,6 +111,9 @@ public enum Folder {
     return nil
   }
 
+  /// Removes what ``replace(_:_:)`` has begun for `path`, for a process that ends before it is done.
+  public static func abandon(_ path: String) { remove(path + ".partial-\(getpid())") }
+
   /// Swaps two names in one step; false, with `errno` set, where that cannot be done.
   private static func exchange(_ a: String, _ b: String) -> Bool {
     // Swift's view of glibc lacks renameat2 and its flag RENAME_EXCHANGE, 2.

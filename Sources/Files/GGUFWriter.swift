@@ -19,11 +19,13 @@ extension GGUF {
   ///
   /// Tensors are aligned to 32 bytes unless the metadata has a `general.alignment`.
   ///
+  /// - Parameter check: reads the file under its temporary name before it takes its own; what it throws is thrown.
   /// - Throws: `FileError` when a key or name is given twice or has a length the format does not allow, when a shape
   ///   cannot be stored, when a tensor produces another number of bytes than its type and shape need, or when the file
   ///   cannot be written.
   public static func write(
-    metadata: [(String, GGUFValue)], tensors: [GGUFTensorToWrite], to path: String
+    metadata: [(String, GGUFValue)], tensors: [GGUFTensorToWrite], to path: String,
+    checking check: (_ temporary: String) throws -> Void = { _ in }
   ) throws {
     var keys: Set<String> = []
     for (key, _) in metadata {
@@ -33,7 +35,7 @@ extension GGUF {
     }
     let alignment = try alignment(metadata.first { $0.0 == "general.alignment" }?.1, path)
     let (counts, offsets) = try layout(tensors, alignment: alignment, path)
-    try AtomicFile.write(path) { writer in
+    func body(_ writer: inout FileWriter) throws {
       try writer.write("GGUF")
       try writer.write(UInt32(3))
       try writer.write(UInt64(tensors.count))
@@ -62,6 +64,7 @@ extension GGUF {
         try writer.pad(to: alignment)
       }
     }
+    try AtomicFile.write(path, body, checking: check)
   }
 
   /// The bytes each tensor takes, and where each begins in the data.

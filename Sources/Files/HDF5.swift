@@ -67,6 +67,7 @@ enum HDF5Library {
     H5Eset_auto2(0, nil, nil)
     // A file must not make the process load code: filters come from the library itself or not at all.
     H5PLset_loading_state(0)
+    errno = 0
     return try body()
   }
 
@@ -88,6 +89,9 @@ enum HDF5Library {
       pthread_mutexattr_destroy(&attributes)
     }
   }
+
+  /// Why the call before failed to write, where the system said so: `: no space left on device`.
+  static var reason: String { [ENOSPC, EDQUOT, EFBIG, EIO].contains(errno) ? ": \(systemMessage(errno))" : "" }
 
   /// The most axes a dataset may have here.
   static let maxRank = 4

@@ -34,11 +34,11 @@ public struct HDF5Writer: ~Copyable {
             H5Pset_obj_track_times(creation.id, false) >= 0,
             !checksummed || H5Pset_libver_bounds(access.id, H5F_LIBVER_V110, H5F_LIBVER_V110) >= 0,
             let made = HDF5Handle(H5Fcreate(temporary, graft_H5F_ACC_TRUNC(), creation.id, access.id), { H5Fclose($0) })
-          else { throw FileError.unwritable(path, "cannot be created as an HDF5 file") }
+          else { throw FileError.unwritable(path, "cannot be created as an HDF5 file" + HDF5Library.reason) }
           let writer = HDF5Writer(made, path)
           try body(writer)
           guard H5Fflush(writer.file.id, H5F_SCOPE_GLOBAL) >= 0 else {
-            throw FileError.unwritable(path, "cannot be written")
+            throw FileError.unwritable(path, "cannot be written" + HDF5Library.reason)
           }
         }
       })
@@ -53,7 +53,6 @@ public struct HDF5Writer: ~Copyable {
     guard shape.reduce(1, *) == values.count else {
       throw FileError(path, at: place, "\(values.count) numbers do not fill shape \(shape)")
     }
-    let failure = FileError.unwritable(path, at: place, "cannot be written", remedy: "check that the name is free")
     let extent = shape.map(UInt64.init), chunk = Self.chunk(shape, MemoryLayout<Element>.size).map(UInt64.init)
     guard let space = HDF5Handle.space(H5Screate_simple(Int32(extent.count), extent, nil)),
       let links = HDF5Handle.properties(H5Pcreate(graft_H5P_LINK_CREATE())),
@@ -63,8 +62,10 @@ public struct HDF5Writer: ~Copyable {
       H5Pset_obj_track_times(properties.id, false) >= 0,
       let dataset = HDF5Handle.dataset(
         H5Dcreate2(file.id, name, Element.hdf5Types.stored[0], space.id, links.id, properties.id, 0))
-    else { throw failure }
-    guard H5Dwrite(dataset.id, Element.hdf5Types.memory, 0, 0, 0, values) >= 0 || values.isEmpty else { throw failure }
+    else { throw failure(place) }
+    guard H5Dwrite(dataset.id, Element.hdf5Types.memory, 0, 0, 0, values) >= 0 || values.isEmpty else {
+      throw failure(place)
+    }
   }
 
   /// Adds a dataset of rows that `next` gives some at a time until it gives none, deflated in chunks of `chunk` rows;
@@ -80,7 +81,6 @@ public struct HDF5Writer: ~Copyable {
     guard (0..<HDF5Library.maxRank).contains(row.count), row.allSatisfy({ $0 > 0 }), chunk > 0 else {
       throw FileError(path, at: place, "cannot have rows of shape \(row) in chunks of \(chunk)")
     }
-    let failure = FileError(path, at: place, "cannot be written", remedy: "check that the name and the disk are free")
     let rank = Int32(row.count + 1), rest = row.map(UInt64.init)
     guard let space = HDF5Handle.space(H5Screate_simple(rank, [0] + rest, [.max] + rest)),
       let properties = HDF5Handle.properties(H5Pcreate(graft_H5P_DATASET_CREATE())),
@@ -88,7 +88,7 @@ public struct HDF5Writer: ~Copyable {
       H5Pset_fletcher32(properties.id) >= 0, H5Pset_obj_track_times(properties.id, false) >= 0,
       let dataset = HDF5Handle.dataset(
         H5Dcreate2(file.id, name, Element.hdf5Types.stored[0], space.id, 0, properties.id, 0))
-    else { throw failure }
+    else { throw failure(place) }
     var count = 0
     while let values = try next() {
       let rows = values.count / size
@@ -101,40 +101,40 @@ public struct HDF5Writer: ~Copyable {
         H5Sselect_hyperslab(
           whole.id, H5S_SELECT_SET, [UInt64(count)] + row.map { _ in 0 }, nil, [UInt64(rows)] + rest, nil) >= 0,
         H5Dwrite(dataset.id, Element.hdf5Types.memory, memory.id, whole.id, 0, values) >= 0
-      else { throw failure }
+      else { throw failure(place) }
       count += rows
     }
     return count
   }
 
+  /// What to say when the call before could not write: the system's reason, or else that a name may be taken.
+  private func failure(_ place: String) -> FileError {
+    let reason = HDF5Library.reason, remedy = reason.isEmpty ? "check that the name is free" : nil
+    return .unwritable(path, at: place, "cannot be written" + reason, remedy: remedy)
+  }
+
   /// Notes a text at the file's root.
   public func set(_ name: String, _ text: String) throws {
     var bytes = Array(text.utf8)
-    let failure = FileError.unwritable(path, at: "attribute \(quoted(name))", "cannot be written")
     // A type of no bytes does not exist; a text of none is written as a zero, which the padding swallows.
     if bytes.isEmpty { bytes = [0] }
     guard let type = HDF5Handle.type(H5Tcopy(graft_H5T_C_S1())), H5Tset_size(type.id, bytes.count) >= 0,
       H5Tset_cset(type.id, H5T_CSET_UTF8) >= 0, H5Tset_strpad(type.id, H5T_STR_NULLPAD) >= 0
-    else { throw failure }
-    try set(name, type.id, type.id, bytes, failure)
+    else { throw failure("attribute \(quoted(name))") }
+    try set(name, type.id, type.id, bytes)
   }
 
   /// Notes a number at the file's root.
   public func set(_ name: String, _ number: Int64) throws {
     let types = Int64.hdf5Types
-    try set(
-      name, types.stored[0], types.memory, [number],
-      FileError.unwritable(path, at: "attribute \(quoted(name))", "cannot be written")
-    )
+    try set(name, types.stored[0], types.memory, [number])
   }
 
-  private func set<T: BitwiseCopyable>(
-    _ name: String, _ stored: Int64, _ memory: Int64, _ value: [T], _ failure: FileError
-  ) throws {
+  private func set<T: BitwiseCopyable>(_ name: String, _ stored: Int64, _ memory: Int64, _ value: [T]) throws {
     guard let space = HDF5Handle.space(H5Screate(H5S_SCALAR)),
       let attribute = HDF5Handle.attribute(H5Acreate2(file.id, name, stored, space.id, 0, 0)),
       H5Awrite(attribute.id, memory, value) >= 0
-    else { throw failure }
+    else { throw failure("attribute \(quoted(name))") }
   }
 
   /// Sizes of about a megabyte, the first axes cut first.

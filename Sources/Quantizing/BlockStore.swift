@@ -1,13 +1,24 @@
 import Autodiff
+import CZlib
 import Files
 import Networks
 import Weights
 
-/// Finished blocks, each in a safetensors file, so that a run that was ended goes on where it was.
+/// Finished blocks, each in a safetensors file with its length and checksum beside it, so that a run that was ended goes on
+/// where it was, and packs anew what was damaged since.
 struct BlockStore {
   let folder: String
 
   private func path(_ block: Int) -> String { "\(folder)/block-\(block).safetensors" }
+
+  private func sum(_ block: Int) -> String { "\(folder)/block-\(block).sum" }
+
+  /// The length and checksum of a block's file.
+  private func measured(_ block: Int) throws -> String {
+    try MappedFile(path(block)).withBytes { bytes in
+      "\(bytes.count) \(crc32_z(0, bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count))\n"
+    }
+  }
 
   /// Writes what a block has become: packed layers, biases and norms.
   func save(_ block: Int, of model: any TextNetwork, _ layers: [LayerReport]) throws {
@@ -30,11 +41,14 @@ struct BlockStore {
     }
     metadata["order"] = layers.map(\.name).joined(separator: " ")
     try Safetensors.write(tensors, metadata: metadata, to: path(block))
+    try AtomicFile.write(try measured(block), to: sum(block))
   }
 
-  /// Puts a finished block into `model` and returns what was reported of it; nil where it is not finished.
+  /// Puts a finished block into `model` and returns what was reported of it; nil where it is not finished, or damaged.
   func restore(_ block: Int, into model: inout any TextNetwork) throws -> [LayerReport]? {
-    guard Folder.exists(path(block)) else { return nil }
+    guard Folder.exists(path(block)), Folder.exists(sum(block)),
+      try MappedFile(sum(block)).withBytes({ String(decoding: $0, as: UTF8.self) }) == measured(block)
+    else { return nil }
     let file = try Safetensors(path(block))
     try model.forEachLinear(throwing: { name, layer in
       guard blockIndex(name) == block, let packing = file.metadata[name] else { return }

@@ -125,6 +125,15 @@ public struct QuantizationPlan: Sendable, Equatable {
         problem = QuantizationError("layer '\(name)': \(error)", remedy: "or leave it as it is with --skip \(short)")
       }
     }
+    if let embedding {
+      copy.forEachEmbedding { name, table in
+        let weight = table.base.weight
+        guard problem == nil, table.adapter == nil, !weight.packing.isRounded else { return }
+        do { try embedding.check(rows: weight.rows, columns: weight.columns) } catch {
+          problem = QuantizationError("embedding '\(name)': \(error)", remedy: "or choose another with --embedding")
+        }
+      }
+    }
     if let problem { throw problem }
   }
 

@@ -1,3 +1,4 @@
+import Files
 import Glibc
 import Recipes
 import Training
@@ -18,8 +19,10 @@ enum Console {
         bytes = bytes.dropFirst(count)
       } else if errno != EINTR {
         // Whoever read the results has gone, as `| head` does: there is no one left to work for.
-        if descriptor == STDOUT_FILENO && errno == EPIPE { exit(0) }
-        return
+        guard descriptor == STDOUT_FILENO else { return }
+        if errno == EPIPE { exit(0) }
+        error("error: standard output: cannot be written: \(systemMessage(errno))  (exit 1)")
+        exit(1)
       }
     }
   }

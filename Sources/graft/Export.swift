@@ -4,7 +4,7 @@ import Recipes
 import Weights
 
 /// Writes a model or an adapter in another tool's form.
-struct Export: ParsableCommand {
+struct Export: ParsableCommand, WritingOnce {
   static let configuration = CommandConfiguration(
     abstract: "Write a model, or an adapter, in the form another tool reads.",
     discussion: """
@@ -12,7 +12,8 @@ struct Export: ParsableCommand {
       gguf-lora   an adapter for llama.cpp, beside a GGUF of its base
       hf          a Hugging Face folder; an adapter is folded in first
       gptq        the same with the packed layers as GPTQ's tools store them (version 2)
-      An adapter folder of ours is a PEFT folder as it is.
+      An adapter folder of ours is a PEFT folder as it is. A model's folder that is there is replaced if all of it is Graft's,
+      else refused.
 
       EXAMPLES
         graft export smollm2 --adapter runs/trivia/adapter --to gguf --type q8_0 --output trivia.gguf
@@ -39,6 +40,7 @@ struct Export: ParsableCommand {
     }
     guard type == nil || to == "gguf" else { throw UsageError(description: "--type belongs to --to gguf") }
     let loaded = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: true)
+    _ = try ModelOutput(output, of: loaded, isFile: to.hasPrefix("gguf"), sources: [adapter].compactMap { $0 })
     switch to {
     case "gguf": try GGUFExport.write(try loaded.folded(.full).network, of: loaded, type: packing, to: output)
     case "gguf-lora":

@@ -18,6 +18,7 @@ struct UsageError: Error, CustomStringConvertible { let description: String }
 /// Turns errors into one message and a documented exit code.
 enum Failure {
   static func end(with error: any Error) -> Never {
+    Interruption.settle()
     if let ending = error as? Ending { exit(ending.code) }
     if let problem = error as? RecipeError {
       Console.error("\(problem)  (exit 2)")
@@ -39,7 +40,7 @@ enum Failure {
 
   private static func code(of error: any Error) -> Int32? {
     switch error {
-    case is UsageError, is GraftError, is TaskError, is QuantizationError: 2
+    case is UsageError, is OutputError, is GraftError, is TaskError, is QuantizationError: 2
     case let error as FileError where error.isOutput: 1
     case is FileError, is PackingError, is AdapterOptionError: 3
     case is TrainingError, is DecompositionError: 1

@@ -20,7 +20,7 @@ struct Graft: ParsableCommand {
         2    the command line or the recipe is wrong; nothing was started
         3    a model, adapter or data file is missing, malformed, or does not fit
         4    done, but a check failed: the merged model is not faithful
-        130  interrupted (143: terminated); a checkpoint was written and its path printed
+        130  interrupted (143: terminated); what there is to go on from was saved, and its path printed
 
       A MODEL is a Hugging Face folder, a .gguf file, or a name that 'graft ls' lists.
       """,
@@ -34,10 +34,15 @@ struct Graft: ParsableCommand {
     ])
 
   static func main() {
+    // A file opened where standard output is closed would take its place, and the results.
+    for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
+      _ = open("/dev/null", O_RDONLY)
+    }
     Interruption.unblock()
     do {
       var command = try parseAsRoot()
       if command is any Interruptible { Interruption.watch() }
+      if command is any WritingOnce { Interruption.answer() }
       try command.run()
     } catch {
       Failure.end(with: error)
@@ -47,3 +52,6 @@ struct Graft: ParsableCommand {
 
 /// A command that ends soon after a signal by itself, once what it needs to go on is saved. Others end at once.
 protocol Interruptible {}
+
+/// A command whose result appears whole at its end. A signal ends it at once, and it says what is left.
+protocol WritingOnce {}

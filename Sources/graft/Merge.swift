@@ -4,11 +4,12 @@ import Recipes
 import Weights
 
 /// Folds an adapter into its base and proves the result.
-struct Merge: ParsableCommand {
+struct Merge: ParsableCommand, WritingOnce {
   static let configuration = CommandConfiguration(
     abstract: "Fold an adapter into its base, read the result back, and prove that it does what both did together.",
     discussion: """
-      A path ending in .gguf gives a GGUF file, any other a Hugging Face folder. 'full' keeps the changed matrices as
+      A path ending in .gguf gives a GGUF file, any other a Hugging Face folder; a folder that is there is replaced if all of
+      it is Graft's, else refused. Nothing has its name before it has been compared. 'full' keeps the changed matrices as
       floats; 'requantize' rounds them to the packing they had; 'auto' takes the smallest of these that keeps the bounds,
       where rounding alone does not with as few layers in eight bits as do. --modes shows all of them and writes nothing.
       A folder of packed matrices is in Graft's own form. Ends with code 4 when the result is not faithful.
@@ -50,6 +51,7 @@ struct Merge: ParsableCommand {
       }
     }
     let base = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: true)
+    if let output { _ = try ModelOutput(output, of: base, sources: [adapter]) }
     let probes = try probe.map { try ProbeText.sequences($0, for: base) } ?? ProbeText.standard(for: base)
     if modes || format == "auto" {
       var comparison = MergeModes()

@@ -6,7 +6,7 @@ import Recipes
 import Weights
 
 /// Packs a model's matrices.
-struct Quantize: ParsableCommand {
+struct Quantize: ParsableCommand, WritingOnce {
   static let configuration = CommandConfiguration(
     abstract: "Pack a model's matrices into few bits, block by block, and tell what each layer lost.",
     discussion: """
@@ -17,7 +17,8 @@ struct Quantize: ParsableCommand {
       fp4      the best of three 4-bit floats for each layer, ranges searched
       os+      channels whose activations stand out scaled down first (--activation-bits)
       They combine: --scale, --round, --axis and --clip say each part by itself. A path ending in .gguf gives a GGUF file, any
-      other a Hugging Face folder that Graft reads. What is unfinished is kept in OUTPUT.work; the same command goes on there.
+      other a Hugging Face folder that Graft reads; one that is there is replaced whole, at the end, if all of it is Graft's.
+      What is unfinished is kept in OUTPUT.work; the same command goes on there.
 
       Networks of images are packed by rounding (rtn, --clip weights at most): convolutions and linear layers, but not the
       output layer, nor layers whose rows the packing's blocks do not divide, which the report lists with the reason.

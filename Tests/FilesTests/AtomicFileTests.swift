@@ -115,6 +115,43 @@ struct AtomicFileTests {
     #expect(scratch.contents == [String(left.dropFirst(scratch.path.count + 1)), "a"])
   }
 
+  @Test func `What a process that is gone had begun is removed, unless its lock is held elsewhere`() throws {
+    let scratch = try Scratch()
+    // Linux gives no process a number above 2²².
+    _ = try scratch.file(".graft-4194305-0.partial", "left")
+    let held = open(try scratch.file(".graft-4194305-1.partial", "in use"), O_RDONLY)
+    defer { close(held) }
+    try #require(flock(held, LOCK_EX) == 0)
+    _ = try scratch.file(".graft-x-1.partial", "another's")
+    try AtomicFile.write("new", to: scratch.path + "/a")
+    #expect(scratch.contents == [".graft-4194305-1.partial", ".graft-x-1.partial", "a"])
+  }
+
+  @Test func `A file that is checked before it has its name is all there, and does not get it when the check fails`()
+    throws
+  {
+    let scratch = try Scratch()
+    let path = try scratch.file("a", "old")
+    #expect(throws: Refusal.self) {
+      try AtomicFile.write(path, { try $0.write("new") }) { temporary in
+        #expect(try contents(temporary) == Array("new".utf8))
+        throw Refusal()
+      }
+    }
+    #expect(try contents(path) == Array("old".utf8))
+    #expect(scratch.contents == ["a"])
+  }
+
+  @Test func `Names are the same by what they lead to`() throws {
+    let scratch = try Scratch()
+    let path = try scratch.file("a", ""), link = scratch.path + "/link"
+    _ = try scratch.file("b", "")
+    try #require(symlink("a", link) == 0)
+    #expect(Folder.isSame(path, link) && Folder.isSame(scratch.path, scratch.path + "/."))
+    #expect(!Folder.isSame(path, scratch.path + "/b") && !Folder.isSame(path, scratch.path + "/none"))
+    #expect(!Folder.isSame(scratch.path + "/none", scratch.path + "/none"))
+  }
+
   @Test func `Many writers of one file leave one of their texts`() async throws {
     let scratch = try Scratch()
     let path = scratch.path + "/a"

@@ -17,12 +17,16 @@ struct Command {
   private let process = Process()
   private let folder: String
 
-  /// A command that has been started in `folder`, which also takes what it prints; with at most `megabytes` of memory.
-  init(_ arguments: [String], in folder: String, megabytes: Int? = nil) throws {
+  /// A command that has been started in `folder`, which also takes what it prints; with at most `megabytes` of memory, or
+  /// by a shell script in which it is `"$0" "$@"`.
+  init(_ arguments: [String], in folder: String, megabytes: Int? = nil, by script: String? = nil) throws {
     self.folder = folder
     if let megabytes {
       // What is limited is address space, of which each of many threads would reserve some that it never uses.
       let script = "ulimit -v \(megabytes * 1024); export MALLOC_ARENA_MAX=1 OPENBLAS_NUM_THREADS=1; exec \"$0\" \"$@\""
+      process.executableURL = URL(fileURLWithPath: "/bin/sh")
+      process.arguments = ["-c", script, Self.program] + arguments
+    } else if let script {
       process.executableURL = URL(fileURLWithPath: "/bin/sh")
       process.arguments = ["-c", script, Self.program] + arguments
     } else {
@@ -57,9 +61,9 @@ struct Command {
       errors: (try? String(contentsOfFile: folder + "/.err", encoding: .utf8)) ?? "")
   }
 
-  /// Runs the program to its end.
-  static func run(_ arguments: [String], in folder: String) throws -> Ending {
-    try Command(arguments, in: folder).end()
+  /// Runs the program to its end, by a shell script if there is one.
+  static func run(_ arguments: [String], in folder: String, by script: String? = nil) throws -> Ending {
+    try Command(arguments, in: folder, by: script).end()
   }
 
   private static func file(_ path: String) throws -> FileHandle {

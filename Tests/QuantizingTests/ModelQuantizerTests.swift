@@ -155,6 +155,26 @@ struct ModelQuantizerTests {
     #expect(weights(try pack(plan, try model(), folder: "c")) == whole)
   }
 
+  @Test(arguments: [Damage.flipped, .shortened, .unsummed])
+  func `A finished block that was damaged is packed anew, to the same bytes`(_ damage: Damage) throws {
+    let plan = try #require(plans.first { $0.name == "gptq" }).plan
+    let whole = weights(try pack(plan, try model(), folder: "damaged"))
+    let path = scratch + "/damaged/block-1.safetensors"
+    var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+    switch damage {
+    case .flipped: bytes[bytes.count - 40] ^= 4
+    case .shortened: bytes.removeLast(7)
+    case .unsummed: Folder.remove(scratch + "/damaged/block-1.sum")
+    }
+    try bytes.write(to: URL(fileURLWithPath: path))
+    var anew: [Int] = []
+    let again = try pack(plan, try model(), folder: "damaged") { block, _, isNew in if isNew { anew.append(block) } }
+    #expect(anew == [1])
+    #expect(weights(again) == whole)
+  }
+
+  enum Damage { case flipped, shortened, unsummed }
+
   @Test func `One seedless run is like another`() throws {
     let plan = try #require(plans.first { $0.name == "gptq" }).plan
     #expect(weights(try pack(plan, try model())) == weights(try pack(plan, try model(), folder: "b")))

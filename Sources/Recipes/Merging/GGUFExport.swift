@@ -9,12 +9,18 @@ import Weights
 public enum GGUFExport {
   /// Writes `network`, which must carry no adapter, with the tokenizer and metadata of `base`.
   ///
-  /// - Parameter type: how matrices are packed; nil keeps each as it is. Rows that its blocks do not divide are packed in
-  ///   smaller ones. Embeddings, to which 4 bits are unkind, are packed no smaller than Q8_0; norms and biases stay F32.
-  /// - Throws: a ``FileError`` for an architecture that has no GGUF form here, and for packings GGUF does not have.
+  /// - Parameters:
+  ///   - type: how matrices are packed; nil keeps each as it is. Rows that its blocks do not divide are packed in smaller
+  ///     ones. Embeddings, to which 4 bits are unkind, are packed no smaller than Q8_0; norms and biases stay F32.
+  ///   - check: reads the file under a temporary name before it takes its own; what it throws is thrown.
+  /// - Throws: an ``OutputError`` where the file may not be written, a ``FileError`` for an architecture that has no GGUF
+  ///   form here, and for packings GGUF does not have.
   public static func write(
-    _ network: any TextNetwork, of base: LoadedModel, type: Packing?, to path: String
+    _ network: any TextNetwork, of base: LoadedModel, type: Packing?, to path: String,
+    checking check: (_ temporary: String) throws -> Void = { _ in }
   ) throws {
+    let output = try ModelOutput(path, of: base, isFile: true), path = output.path
+    Interruption.begin(output)
     guard let llama = network as? Llama else {
       throw FileError(
         path, "a model of type '\(base.checkpoint.architecture)' has no GGUF form here",
@@ -60,13 +66,17 @@ public enum GGUFExport {
     if let divisors = configuration.rotary.divisors(headSize: configuration.headSize) {
       tensors.append(floats("rope_freqs.weight", divisors, [divisors.count]))
     }
-    try GGUF.write(metadata: metadata(configuration, base, fileType(type, tensors)), tensors: tensors, to: path)
+    try GGUF.write(metadata: metadata(configuration, base, fileType(type, tensors)), tensors: tensors, to: path) {
+      try check($0)
+      Interruption.settle()
+    }
   }
 
   /// Writes the LoRA adapter of `network` for use beside a GGUF of the same base.
   ///
   /// - Throws: a ``FileError`` for what such a file cannot hold: other families, biases, embeddings.
   public static func writeAdapter(_ network: any TextNetwork, of base: LoadedModel, to path: String) throws {
+    let path = try ModelOutput(path, of: base, isFile: true).path
     guard let llama = network as? Llama else {
       throw FileError(path, "an adapter of a '\(base.checkpoint.architecture)' model has no GGUF form here")
     }

@@ -18,10 +18,11 @@ public struct MergeJob: Sendable {
   public init(format: MergeFormat) { self.format = format }
 
   /// Folds the adapter that `model` carries, writes a GGUF file if `path` ends in `.gguf`, else a Hugging Face folder,
-  /// reads it back and compares it with `model` on `probe`.
+  /// reads it back and compares it with `model` on `probe`, and only then gives it its name.
   ///
-  /// - Throws: a ``FileError`` when the result cannot be written, or has no form in the kind of file asked for.
+  /// - Throws: an ``OutputError`` where it may not be written, a ``FileError`` when the result cannot be written, or has no form in the kind of file asked for.
   public func write(_ model: LoadedModel, to path: String, probe: [[Int32]]) throws -> MergeReport {
+    let output = try ModelOutput(path, of: model)
     var folded = try model.folded(format, raising: raising)
     if let raise {
       let lost = folded.layers.filter { !($0.survival >= bounds.minSurvival) }.map(\.name)
@@ -30,14 +31,19 @@ public struct MergeJob: Sendable {
         folded = try model.folded(format, raising: raising.merging(raised) { $1 })
       }
     }
-    if path.hasSuffix(".gguf") {
-      try GGUFExport.write(folded.network, of: model, type: nil, to: path)
-    } else {
-      try ModelFolderExport.write(folded.network, of: model, to: path, as: format == .requantize ? .packed : .plain)
+    func proof(_ written: String) throws -> MergeProof {
+      MergeProof(reference: model.network, candidate: try LoadedModel(written).network, on: probe)
     }
-    let written = try LoadedModel(path)
-    let proof = MergeProof(reference: model.network, candidate: written.network, on: probe)
-    return MergeReport(path: path, format: format, proof: proof, layers: folded.layers, bounds: bounds)
+    // Before it has its name: what is there under it has been compared, also when the process is killed.
+    var found: MergeProof?
+    if output.isFile {
+      try GGUFExport.write(folded.network, of: model, type: nil, to: output.path) { found = try proof($0) }
+    } else {
+      let form: ModelFolderExport.Form = format == .requantize ? .packed : .plain
+      try ModelFolderExport.write(folded.network, of: model, to: output.path, as: form) { found = try proof($0) }
+    }
+    return MergeReport(
+      path: output.path, format: format, proof: try found ?? proof(output.path), layers: folded.layers, bounds: bounds)
   }
 }
 

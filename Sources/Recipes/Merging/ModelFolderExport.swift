@@ -18,23 +18,36 @@ public enum ModelFolderExport {
 
   /// Writes `network`, which must carry no adapter, with the configuration and tokenizer of `base`.
   ///
-  /// Weights that lie as F16 or BF16 keep that form. Every file appears whole or not at all.
+  /// Weights that lie as F16 or BF16 keep that form. The folder appears whole or not at all; one that Graft wrote before is
+  /// replaced.
   ///
-  /// - Throws: a ``FileError`` for what cannot be written, a `PackingError` for layers that GPTQ's form has no place for.
+  /// - Parameter check: reads what was written, and adds to it, before it takes its name; what it throws is thrown.
+  /// - Throws: an ``OutputError`` where the folder may not be written, a ``FileError`` where it cannot, a `PackingError` for
+  ///   layers that GPTQ's form has no place for. An earlier folder is then untouched.
   public static func write(
-    _ network: any TextNetwork, of base: LoadedModel, to folder: String, as form: Form = .plain
+    _ network: any TextNetwork, of base: LoadedModel, to folder: String, as form: Form = .plain,
+    checking check: (_ temporary: String) throws -> Void = { _ in }
   ) throws {
+    let output = try ModelOutput(folder, of: base, isFile: false)
     let packed = form == .plain ? [:] : packings(of: network, inBlocks: form == .gptq)
     let section = try section(form, packed, network)
-    try Folder.create(folder)
-    if case .folder = base.checkpoint.form, sameFolder(folder, base.checkpoint.path) {
-      throw FileError(folder, "is the base model's own folder", remedy: "choose another output")
-    }
     let (configuration, files) = try companions(of: network, base, folder, section)
-    for (name, text) in files { try AtomicFile.write(text, to: folder + "/" + name) }
-    try AtomicFile.write(configuration.text(pretty: true) + "\n", to: folder + "/config.json")
     let tensors = try tensors(of: network, keeping: Set(packed.keys), as: form)
-    try Safetensors.write(tensors, metadata: ["format": "pt"], to: folder + "/model.safetensors")
+    let metadata = ["format": "pt", ModelOutput.mark.0: ModelOutput.mark.1]
+    Interruption.begin(output)
+    try Folder.replace(output.target) { temporary in
+      do {
+        for (name, text) in files { try AtomicFile.write(text, to: temporary + "/" + name) }
+        try AtomicFile.write(configuration.text(pretty: true) + "\n", to: temporary + "/config.json")
+        try Safetensors.write(tensors, metadata: metadata, to: temporary + "/model.safetensors")
+        try check(temporary)
+      } catch var error as FileError where error.path.hasPrefix(temporary) {
+        // The name that was asked for says more.
+        error.path = output.path + error.path.dropFirst(temporary.count)
+        throw error
+      }
+      Interruption.settle()
+    }
   }
 
   /// What the configuration says of the packed matrices; nil where there are none.
@@ -67,10 +80,6 @@ public enum ModelFolderExport {
     return found
   }
 
-  private static func sameFolder(_ a: String, _ b: String) -> Bool {
-    (try? MappedFile(a + "/config.json").path) != nil && a == b
-  }
-
   private static func companions(
     of network: any TextNetwork, _ base: LoadedModel, _ folder: String, _ section: JSON?
   ) throws -> (JSON, [String: String]) {
@@ -80,12 +89,8 @@ public enum ModelFolderExport {
       for key in ["torch_dtype", "dtype"] where object[key] != nil { object[key] = .string("float32") }
       object["quantization_config"] = section
       if let classifier = network as? any Classifier { object.merge(head(of: classifier)) { $1 } }
-      let kept = [
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-        "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json",
-      ]
       var files: [String: String] = [:]
-      for name in kept where Folder.exists(base.checkpoint.path + "/" + name) {
+      for name in ModelOutput.companions where Folder.exists(base.checkpoint.path + "/" + name) {
         files[name] = try TextFile.read(base.checkpoint.path + "/" + name)
       }
       return (.object(object), files)

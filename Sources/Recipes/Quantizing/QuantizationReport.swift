@@ -101,9 +101,8 @@ public struct QuantizationReport: Sendable {
     return ([header] + rows).joined(separator: "\n") + "\n"
   }
 
-  /// Writes the table beside a GGUF file, or into a folder.
-  func write(beside path: String) throws {
-    let stem = path.hasSuffix(".gguf") ? path + ".quantization" : path + "/quantization"
+  /// Writes the table as `stem` with the endings of three forms.
+  func write(as stem: String) throws {
     try AtomicFile.write(csv, to: stem + ".csv")
     try AtomicFile.write(json.text(pretty: true) + "\n", to: stem + ".json")
     try AtomicFile.write(QuantizationPlot(layers: layers).svg, to: stem + ".svg")

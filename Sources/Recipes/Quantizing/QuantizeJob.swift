@@ -21,32 +21,48 @@ public struct QuantizeJob: Sendable {
   ///
   /// Finished blocks are kept in `path.work` until the model is written: the same job goes on there.
   ///
-  /// - Throws: a ``QuantizationError`` for a plan that cannot be carried out, a ``FileError`` for what cannot be read or
-  ///   written.
+  /// - Throws: an ``OutputError`` where the result may not be written, a ``QuantizationError`` for a plan that cannot be
+  ///   carried out, a ``FileError`` for what cannot be read or written.
   public func run(_ model: LoadedModel, to path: String, progress: (String) -> Void) throws -> QuantizationReport {
+    let output = try ModelOutput(path, of: model)
     try plan.check()
     try plan.check(isCalibrated: calibration != nil)
     try plan.check(model.network)
-    if path.hasSuffix(".gguf") { try checkGGUF(model, path) }
+    if output.isFile { try checkGGUF(model, output.path) }
     let started = Date(), sequences = try calibration?.read(for: model) ?? []
-    let scratch = path + ".work"
-    try open(scratch, model, sequences)
+    let job = Fingerprint.text("\(plan) \(try Fingerprint.model(model.checkpoint)) \(sequences)")
+    let work = try WorkFolder(output.path + ".work", job: job)
+    Interruption.leave("finished blocks are kept in \(work.path), and the same command goes on there")
     var layers: [LayerReport] = []
     let count = model.network.blockCount
-    let packed = try ModelQuantizer(plan).pack(model.network, on: sequences, scratch: scratch) { block, found, isNew in
-      layers += found
-      progress(Self.line(block, count, found, isNew, seconds: Date().timeIntervalSince(started)))
-    }
-    if path.hasSuffix(".gguf") {
-      try GGUFExport.write(packed, of: model, type: nil, to: path)
-    } else {
-      try ModelFolderExport.write(packed, of: model, to: path, as: .packed)
+    let packed = try undamaged(work) {
+      try ModelQuantizer(plan).pack(model.network, on: sequences, scratch: work.path) { block, found, isNew in
+        layers += found
+        progress(Self.line(block, count, found, isNew, seconds: Date().timeIntervalSince(started)))
+      }
     }
     let report = QuantizationReport(
-      path: path, layers: layers, seconds: Date().timeIntervalSince(started), peakBytes: ProcessMemory.peak)
-    try report.write(beside: path)
-    Folder.remove(scratch)
+      path: output.path, layers: layers, seconds: Date().timeIntervalSince(started), peakBytes: ProcessMemory.peak)
+    if output.isFile {
+      try GGUFExport.write(packed, of: model, type: nil, to: output.path)
+      try report.write(as: output.path + ".quantization")
+    } else {
+      try ModelFolderExport.write(packed, of: model, to: output.path, as: .packed) {
+        try report.write(as: $0 + "/quantization")
+      }
+    }
+    work.remove()
     return report
+  }
+
+  /// What `body` returns; what it finds damaged in the work folder is told with the way out.
+  private func undamaged<Result>(_ work: WorkFolder, _ body: () throws -> Result) throws -> Result {
+    do { return try body() } catch var error as FileError
+      where error.path.hasPrefix(work.path + "/") && !error.isOutput
+    {
+      error.remedy = "remove \(work.path) to begin anew"
+      throw error
+    }
   }
 
   private static func line(
@@ -68,16 +84,13 @@ public struct QuantizeJob: Sendable {
       throw QuantizationError(
         "packing \(plan.packing.name) has no GGUF type", remedy: "choose one, such as q4_K, or write a folder")
     }
+    if let packing = plan.embedding, packing.gguf == nil {
+      throw QuantizationError(
+        "packing \(packing.name) of the embedding has no GGUF type",
+        remedy: "choose one with --embedding, such as q8_0, or write a folder")
+    }
     guard model.network is Llama else {
       throw FileError(path, "a GGUF file is written of models of the Llama family", remedy: "write a folder")
     }
-  }
-
-  /// Makes the scratch folder, or goes on in the one that the same job left.
-  private func open(_ scratch: String, _ model: LoadedModel, _ sequences: [[Int32]]) throws {
-    let job = Fingerprint.text("\(plan) \(try Fingerprint.model(model.checkpoint)) \(sequences)")
-    try FolderMark.keep(
-      job, in: scratch, as: "job.txt", problem: "holds the unfinished work of another model, plan or text",
-      remedy: "remove it to begin anew, or choose another output")
   }
 }

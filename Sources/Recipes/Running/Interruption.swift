@@ -1,3 +1,4 @@
+import Files
 import Glibc
 import Synchronization
 
@@ -24,6 +25,77 @@ public enum Interruption {
         if Interruption.received.exchange(number, ordering: .relaxed) != 0 { _exit(128 + number) }
       }
     }
+  }
+
+  /// What a signal finds of a command whose result appears whole at its end.
+  private enum Stage {
+    /// Nothing has its name yet. What is left, and where it was going.
+    case unfinished(left: String, output: ModelOutput?)
+    /// All is written, and is being put in place, which takes no time.
+    case settled
+    /// The same, and one signal has come.
+    case urged
+  }
+
+  private static let stage = Mutex(Stage.unfinished(left: "nothing was written", output: nil))
+
+  /// Ends the process at SIGINT and SIGTERM from now on, once unfinished files are removed and a line tells what is left.
+  ///
+  /// To be called before there is a second thread: a thread of its own waits for the signals, since little can be done
+  /// where one interrupts.
+  public static func answer() {
+    var awaited = sigset_t()
+    sigemptyset(&awaited)
+    for signal in [SIGINT, SIGTERM] {
+      let before = Glibc.signal(signal, SIG_DFL)
+      // What was started in the background is not meant by Ctrl-C: 1 is SIG_IGN, which Swift cannot compare.
+      if unsafeBitCast(before, to: Int.self) == 1 { Glibc.signal(signal, SIG_IGN) } else { sigaddset(&awaited, signal) }
+    }
+    pthread_sigmask(SIG_BLOCK, &awaited, nil)
+    var thread = pthread_t()
+    pthread_create(
+      &thread, nil,
+      { _ in
+        Interruption.awaitSignals()
+        return nil
+      }, nil)
+  }
+
+  private static func awaitSignals() {
+    var blocked = sigset_t(), awaited = sigset_t(), number: Int32 = 0
+    pthread_sigmask(SIG_BLOCK, nil, &blocked)
+    sigemptyset(&awaited)
+    for signal in [SIGINT, SIGTERM] where sigismember(&blocked, signal) == 1 { sigaddset(&awaited, signal) }
+    while sigwait(&awaited, &number) == 0 {
+      stage.withLock { stage in
+        switch stage {
+        case .unfinished(let left, let output):
+          output?.abandon()
+          let line = Array("interrupted: \(left)\n".utf8)
+          _ = write(STDERR_FILENO, line, line.count)
+          // The lock is held until the end: what fails for want of the files that were removed is never told.
+          _exit(128 + number)
+        case .settled: stage = .urged
+        case .urged: _exit(128 + number)
+        }
+      }
+    }
+  }
+
+  /// Says what a signal from now on leaves.
+  static func leave(_ left: String) {
+    stage.withLock { if case .unfinished(_, let output) = $0 { $0 = .unfinished(left: left, output: output) } }
+  }
+
+  /// Says what is being written from now on.
+  static func begin(_ output: ModelOutput) {
+    stage.withLock { if case .unfinished(let left, _) = $0 { $0 = .unfinished(left: left, output: output) } }
+  }
+
+  /// To be called when all is written, before it is put in place, and before a failure is told: a signal from now on ends
+  /// the process after that. Does not return where one has come already and the process is ending.
+  public static func settle() {
+    stage.withLock { $0 = .settled }
   }
 
   /// The signal that has come, if one has.

@@ -59,7 +59,7 @@ public final class Run {
     if start == .afresh { try RunFolder.refuseUnfinished(recipe) }
     plan = try RunPlan(recipe)
     folder = try RunFolder(recipe.outputDirectory.path)
-    try RunResults.createFolders(for: recipe)
+    try RunResults.createFolders(for: recipe, base: plan.model.checkpoint.path)
     if start != .resuming { folder.clear() }
     training = plan.start
     if start == .resuming { try restore() }

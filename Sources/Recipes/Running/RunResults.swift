@@ -15,13 +15,28 @@ struct RunResults {
     (self.plan, self.trained, self.adapter) = (plan, trained, adapter)
   }
 
-  /// Makes the folders they go to: what cannot be made is better known before training.
+  /// Makes the folders they go to: what cannot be made, or may not be replaced, is better known before training.
   ///
-  /// - Throws: a `FileError` for a folder that cannot be made.
-  static func createFolders(for recipe: Recipe) throws {
-    let merged = recipe.merge.flatMap { $0.format == .adapterOnly ? nil : $0.output.path }
-    let exported = [recipe.export?.peft?.path, recipe.export?.gguf?.path, recipe.export?.ggufLora?.path]
-    for path in ([merged] + exported).compactMap({ $0 }) { try Folder.createParent(of: path) }
+  /// - Parameter base: the model's folder or file.
+  /// - Throws: a `FileError` for a folder that cannot be made, a ``RecipeError`` for what may not be replaced.
+  static func createFolders(for recipe: Recipe, base: String) throws {
+    func check(_ key: String, _ path: String?, isFile: Bool? = nil) throws {
+      guard let path else { return }
+      do { _ = try ModelOutput(path, sources: [base], isFile: isFile) } catch let error as OutputError {
+        let problem = recipe.problem(key, "'\(displayed(error.path))' \(error.problem)", hint: error.remedy)
+        throw RecipeError([problem], path: recipe.origin)
+      }
+      try Folder.createParent(of: path)
+    }
+    try check("merge.output", recipe.merge.flatMap { $0.format == .adapterOnly ? nil : $0.output.path })
+    try check("export.gguf", recipe.export?.gguf?.path, isFile: true)
+    try check("export.gguf_lora", recipe.export?.ggufLora?.path, isFile: true)
+    if let path = recipe.export?.peft?.path { try Folder.createParent(of: try adapterFolder(path)) }
+  }
+
+  /// The folder of an exported adapter, which replaces no more than another adapter.
+  private static func adapterFolder(_ path: String) throws -> String {
+    try AdapterOutput.checked(path, overwrites: true)
   }
 
   /// Writes them, each proved by reading it back, and returns their paths and the merge's report.
@@ -42,10 +57,11 @@ struct RunResults {
     }
     guard let export = recipe.export else { return (paths, report) }
     if let path = export.peft?.path, let adapter, plan.configuration.plan.method == MHR.method {
-      try AdapterOutput.write(try AdapterBinding.read(adapter), to: path, try PolyFolder(adapter).write)
+      let binding = try AdapterBinding.read(adapter)
+      try AdapterOutput.write(binding, to: try Self.adapterFolder(path), try PolyFolder(adapter).write)
       paths.append(path)
     } else if let path = export.peft?.path, let adapter {
-      try Folder.replace(path) { temporary in
+      try Folder.replace(try Self.adapterFolder(path)) { temporary in
         for name in Folder.names(in: adapter) {
           let file = try MappedFile(adapter + "/" + name)
           try AtomicFile.write(temporary + "/" + name) { try $0.write(file.bytes) }

@@ -104,6 +104,7 @@ struct OutputTests {
   @Test func `What cannot be the output is refused before any work, with code 2 and nothing left`() throws {
     try scratch.write("mine", to: "file")
     try scratch.copy("models/llama-untied", as: "foreign")
+    Folder.remove(scratch.path + "/foreign/reference.safetensors")
     for name in ["folder.gguf", "notes", "empty"] { try Folder.create(scratch.path + "/" + name) }
     try scratch.write("mine", to: "notes/mine.txt")
     try FileManager.default.createSymbolicLink(atPath: scratch.path + "/nowhere", withDestinationPath: "none")

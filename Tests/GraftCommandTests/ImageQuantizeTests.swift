@@ -77,7 +77,7 @@ struct ImageQuantizeTests {
     // Another network's way of reading images does not stay behind.
     try scratch.copy("models/vit-tiny", as: "vit")
     let stale = try run("quantize", "vit", "--packing", "int8-row", "--output", "one")
-    #expect(stale.code == 3 && stale.errors.contains("is another network's"), "\(stale.errors)")
+    #expect(stale.code == 0 && !Folder.exists(scratch.path + "/one/preprocessor_config.json"), "\(stale.errors)")
   }
 
   @Test(arguments: [
@@ -117,7 +117,7 @@ struct ImageQuantizeTests {
     #expect(file.code == 3 && file.errors.contains("of the Llama family"), "\(file.errors)")
     let bytes = try scratch.bytes("net/model.safetensors")
     let own = try run("quantize", "net", "--packing", "int8-g32", "--output", "packed/../net/.")
-    #expect(own.code == 3 && own.errors.contains("own folder"), "\(own.errors)")
+    #expect(own.code == 2 && own.errors.contains("own folder"), "\(own.errors)")
     #expect(try scratch.bytes("net/model.safetensors") == bytes)
   }
 

@@ -21,7 +21,8 @@ public struct ModelOutput: Sendable {
     "chat_template.jinja", "vocab.json", "vocab.txt", "merges.txt", "added_tokens.json",
   ]
   private static let written = Set(
-    companions + ["config.json", "model.safetensors"] + ["csv", "json", "svg"].map { "quantization." + $0 })
+    companions + ["config.json", "preprocessor_config.json", "model.safetensors"]
+      + ["csv", "json", "svg"].map { "quantization." + $0 })
 
   /// The place for a model made of `base`.
   ///

@@ -1,5 +1,4 @@
 import Files
-import Foundation
 import Networks
 import Weights
 
@@ -9,49 +8,48 @@ import Weights
 /// texts.
 struct ImageFolderExport {
   private let base: ImageCheckpoint
-  private let folder: String
+  private let output: ModelOutput
   private let preprocessor: String?
   private static let beside = "preprocessor_config.json"
 
-  /// - Throws: a ``FileError`` when `folder` is the network's own, is a file, or would keep how another network reads images.
+  /// - Throws: an ``OutputError`` where `folder` may not be written.
   init(of base: ImageCheckpoint, to folder: String) throws {
-    (self.base, self.folder) = (base, folder)
-    func real(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
-    guard real(folder) != real(base.path) else {
-      throw FileError(folder, "is the base model's own folder", remedy: "choose another output")
-    }
-    guard Folder.isFolder(folder) || !Folder.exists(folder) else {
-      throw FileError(folder, "is a file, where a folder is needed")
-    }
-    preprocessor =
-      Folder.exists("\(base.path)/\(Self.beside)") ? try TextFile.read("\(base.path)/\(Self.beside)") : nil
-    guard preprocessor != nil || !Folder.exists("\(folder)/\(Self.beside)") else {
-      throw FileError(
-        "\(folder)/\(Self.beside)", "is another network's: the one to be written has none",
-        remedy: "remove it, or choose another output")
-    }
+    self.base = base
+    output = try ModelOutput(folder, sources: [base.path], isFile: false)
+    let file = "\(base.path)/\(Self.beside)"
+    preprocessor = Folder.exists(file) ? try TextFile.read(file) : nil
   }
 
-  /// Writes the folder, its weights first; returns the bytes of the weights' files before and now.
+  /// Writes the folder, whole or not at all; returns the bytes of the weights' files before and now.
   ///
-  /// - Throws: a ``FileError`` for what cannot be written; then no folder is left that was not there before.
-  func write(_ stored: StoredImageNetwork) throws -> (before: Int, now: Int) {
-    let isNew = !Folder.exists(folder)
-    do {
-      try Folder.create(folder)
-      let (tensors, packings) = tensors(of: stored)
-      let weights = folder + "/model.safetensors"
-      try Safetensors.write(
-        tensors, metadata: stored.file.metadata.merging(["format": "pt"]) { old, _ in old }, to: weights)
-      if let preprocessor { try AtomicFile.write(preprocessor, to: "\(folder)/\(Self.beside)") }
-      var keys = base.configuration.object ?? [:]
-      keys["quantization_config"] = packings.isEmpty ? nil : GraftForm.section(packings)
-      try AtomicFile.write(JSON.object(keys).text(pretty: true) + "\n", to: folder + "/config.json")
-      let files = Set(stored.file.names.compactMap { stored.file[$0]?.path })
-      return (try files.reduce(0) { $0 + (try MappedFile($1).count) }, try MappedFile(weights).count)
-    } catch {
-      if isNew { Folder.remove(folder) }
-      throw error
+  /// - Parameter add: adds to what was written, told those bytes, before the folder takes its name.
+  /// - Throws: a ``FileError`` for what cannot be written, and what `add` throws. An earlier folder is then untouched.
+  func write(
+    _ stored: StoredImageNetwork, adding add: (_ temporary: String, _ bytes: (before: Int, now: Int)) throws -> Void
+  ) throws {
+    let (tensors, packings) = tensors(of: stored)
+    var keys = base.configuration.object ?? [:], metadata = stored.file.metadata
+    keys["quantization_config"] = packings.isEmpty ? nil : GraftForm.section(packings)
+    metadata["format"] = metadata["format"] ?? "pt"
+    metadata[ModelOutput.mark.0] = ModelOutput.mark.1
+    let configuration = JSON.object(keys).text(pretty: true) + "\n"
+    let before = try Set(stored.file.names.compactMap { stored.file[$0]?.path }).reduce(0) {
+      $0 + (try MappedFile($1).count)
+    }
+    Interruption.begin(output)
+    try Folder.replace(output.target) { temporary in
+      do {
+        let weights = temporary + "/model.safetensors"
+        try Safetensors.write(tensors, metadata: metadata, to: weights)
+        if let preprocessor { try AtomicFile.write(preprocessor, to: "\(temporary)/\(Self.beside)") }
+        try AtomicFile.write(configuration, to: temporary + "/config.json")
+        try add(temporary, (before, try MappedFile(weights).count))
+      } catch var error as FileError where error.path.hasPrefix(temporary) {
+        // The name that was asked for says more.
+        error.path = output.path + error.path.dropFirst(temporary.count)
+        throw error
+      }
+      Interruption.settle()
     }
   }
 

@@ -27,8 +27,8 @@ public struct ImageQuantizeJob: Sendable {
   /// Packs the network of `checkpoint` and writes it to the folder `path` in Graft's own form, with the table, as
   /// `quantization.csv`, `.json` and `.svg`, beside it.
   ///
-  /// - Throws: as ``ImageQuantizer/pack(_:report:)``; a ``FileError`` for what cannot be read or written. Then an old
-  ///   network of that name has not changed, and a new folder is not there.
+  /// - Throws: as ``ImageQuantizer/pack(_:report:)``; an ``OutputError`` where the result may not be written; a ``FileError``
+  ///   for what cannot be read or written. Then an old network of that name has not changed, and a new folder is not there.
   public func run(
     _ checkpoint: ImageCheckpoint, to path: String, progress: (String) -> Void
   ) throws -> QuantizationReport {
@@ -56,11 +56,13 @@ public struct ImageQuantizeJob: Sendable {
     }
     tell()
     stored.network = packed.network
-    let bytes = try export.write(stored)
     var report = QuantizationReport(
       path: path, layers: layers, seconds: Date().timeIntervalSince(started), peakBytes: ProcessMemory.peak)
-    (report.kept, report.fileBytes) = (packed.kept, bytes)
-    try report.write(beside: path)
+    report.kept = packed.kept
+    try export.write(stored) { temporary, bytes in
+      report.fileBytes = bytes
+      try report.write(as: temporary + "/quantization")
+    }
     return report
   }
 

@@ -42,7 +42,7 @@ struct BitsAndBytesForm: PackedForm {
   private func bytes(_ name: String, rows: Int, columns: Int, in tensors: PackedTensors) throws -> FrozenWeight {
     let module = String(name.dropLast(".weight".count))
     let codes = try tensors.checked(name, .i8, [rows, columns]),
-      scales = try tensors.checked(module + ".SCB", .f32, [rows])
+      scales = try tensors.finite(module + ".SCB", .f32, [rows])
     if tensors.has(module + ".weight_format") {
       let format = try tensors(module + ".weight_format")
       guard try format.integers().allSatisfy({ $0 == 0 }) else {
@@ -58,7 +58,7 @@ struct BitsAndBytesForm: PackedForm {
     codes.withBytes { bytes in
       for index in 0..<rows * columns { grouped.codes[index] = bytes[index] ^ 0x80 }
     }
-    for (row, scale) in try scales.floats().enumerated() {
+    for (row, scale) in scales.enumerated() {
       grouped.grids[row] = GroupGrid(scale: scale / 127, zero: 0, grouped.layout)
     }
     return try tensors.placed(name) { try grouped.packed() }
@@ -70,7 +70,13 @@ struct BitsAndBytesForm: PackedForm {
     let place = name + Self.state + kind, entry = try tensors(place), path = entry.file.path
     func error(_ problem: String) -> FileError { FileError(path, at: "tensor '\(place)'", problem) }
     let text = entry.withBytes { String(decoding: $0, as: UTF8.self) }
-    let state = try JSON(parsing: text)
+    let state: JSON
+    do { state = try JSON(parsing: text) } catch {
+      throw FileError(
+        path, at: "tensor '\(place)'",
+        "holds no JSON of a packed layer: \((error as? FileError)?.problem ?? "\(error)")",
+        remedy: "fetch or make the model again")
+    }
     guard let block = state["blocksize"]?.int, block > 0, block % 32 == 0 else {
       throw error("has no blocksize that is a multiple of 32")
     }
@@ -103,15 +109,19 @@ struct BitsAndBytesForm: PackedForm {
     _ name: String, _ state: JSON, _ blocks: Int, in tensors: PackedTensors, _ error: (String) -> FileError
   ) throws -> [Float] {
     guard tensors.has(name + ".nested_absmax") else {
-      return try tensors.checked(name + ".absmax", .f32, [blocks]).floats()
+      return try tensors.finite(name + ".absmax", .f32, [blocks])
     }
     guard let size = state["nested_blocksize"]?.int, size > 0, let offset = state["nested_offset"]?.double else {
       throw error("has no nested_blocksize and nested_offset, though its scales are packed")
     }
     let codes = try tensors.checked(name + ".absmax", .u8, [blocks]).integers()
-    let map = try tensors.checked(name + ".nested_quant_map", .f32, [256]).floats()
-    let outer = try tensors.checked(name + ".nested_absmax", .f32, [(blocks + size - 1) / size]).floats()
-    return codes.enumerated().map { map[$1] * outer[$0 / size] + Float(offset) }
+    let map = try tensors.finite(name + ".nested_quant_map", .f32, [256])
+    let outer = try tensors.finite(name + ".nested_absmax", .f32, [(blocks + size - 1) / size])
+    let scales = codes.enumerated().map { map[$1] * outer[$0 / size] + Float(offset) }
+    if let index = scales.firstIndex(where: { !$0.isFinite }) {
+      throw error("and its numbers make \(scales[index]) the scale of block \(index)")
+    }
+    return scales
   }
 }
 

@@ -35,6 +35,7 @@ package struct GPTQForm: PackedForm {
   func matrix(_ name: String, rows: Int, columns: Int, in tensors: PackedTensors) throws -> FrozenWeight? {
     let module = String(name.dropLast(".weight".count))
     guard name.hasSuffix(".weight"), tensors.has(module + ".qweight") else { return nil }
+    try tensors.checkGroups(layout, of: module, columns)
     let groups = columns / layout.groupLength(columns), bits = layout.bits
     let codes = try tensors.integers(module + ".qweight", [columns * bits / 32, rows])
     let zeros = try tensors.integers(module + ".qzeros", [groups, rows * bits / 32])
@@ -183,6 +184,7 @@ struct AWQForm: PackedForm {
   func matrix(_ name: String, rows: Int, columns: Int, in tensors: PackedTensors) throws -> FrozenWeight? {
     let module = String(name.dropLast(".weight".count))
     guard name.hasSuffix(".weight"), tensors.has(module + ".qweight") else { return nil }
+    try tensors.checkGroups(layout, of: module, columns)
     let groups = columns / layout.group
     let codes = try tensors.integers(module + ".qweight", [columns, rows / 8])
     let zeros = try tensors.integers(module + ".qzeros", [groups, rows / 8])
@@ -228,12 +230,21 @@ extension FileWriter {
 }
 
 extension PackedTensors {
+  /// Refuses groups that do not divide the inputs of a layer, which no shape of its tensors could mend.
+  fileprivate func checkGroups(_ layout: GroupLayout, of module: String, _ columns: Int) throws {
+    guard columns % layout.groupLength(columns) != 0 else { return }
+    throw FileError(
+      file.path, at: "layer '\(module)'",
+      "has \(columns) inputs, which groups of \(layout.group) do not divide, as quantization_config.group_size says",
+      remedy: "give the group_size the model was packed with")
+  }
+
   /// The integers of a tensor that must be `I32` of that shape.
   fileprivate func integers(_ name: String, _ shape: [Int]) throws -> [Int] {
     let entry = try checked(name, .i32, shape)
     return try entry.integers()
   }
 
-  /// The numbers of a tensor that must be `F16` of that shape.
-  fileprivate func floats(_ name: String, _ shape: [Int]) throws -> [Float] { try checked(name, .f16, shape).floats() }
+  /// The numbers of a tensor that must be `F16` of that shape, and finite.
+  fileprivate func floats(_ name: String, _ shape: [Int]) throws -> [Float] { try finite(name, .f16, shape) }
 }

@@ -31,6 +31,13 @@ struct MicroscalingForm: PackedForm {
       }
       grouped.grids[group] = GroupGrid(
         scale: Float(sign: .plus, exponent: exponent - 127, significand: 1), zero: 0, Self.layout)
+      // The largest level is 6: only the two largest powers can take it beyond what a number holds.
+      guard exponent > 252 else { continue }
+      for code in grouped.codes[32 * group..<32 * (group + 1)] where !grouped.grids[group].value(code).isFinite {
+        throw FileError(
+          tensors.file.path, at: "tensor '\(stem)_scales'", "holds \(exponent), by which numbers are infinite",
+          remedy: "fetch or make the model again")
+      }
     }
     return try tensors.placed(name) { try grouped.packed() }
   }

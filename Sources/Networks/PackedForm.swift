@@ -34,6 +34,18 @@ struct PackedTensors: Sendable {
     return entry
   }
 
+  /// The numbers of a tensor of that type and shape, such as scales, which must be finite.
+  func finite(_ name: String, _ type: ElementType, _ shape: [Int]) throws -> [Float] {
+    let values = try checked(name, type, shape).floats()
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      throw FileError(
+        file.path, at: "tensor '\(name)'",
+        "holds \(values[index].isNaN ? "nan" : "\(values[index])") in place \(index), where only finite numbers belong",
+        remedy: "fetch or make the model again")
+    }
+    return values
+  }
+
   /// Tells at which matrix a layout does not fit.
   func placed<R>(_ name: String, _ body: () throws -> R) throws -> R {
     do { return try body() } catch let error as PackingError {

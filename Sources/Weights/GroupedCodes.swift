@@ -120,7 +120,7 @@ extension GroupLayout {
 
 extension Tensor {
   /// The first number that is not finite.
-  var firstNotFinite: (index: Int, value: Float)? {
+  package var firstNotFinite: (index: Int, value: Float)? {
     withValues { values in values.firstIndex { !$0.isFinite }.map { ($0, values[$0]) } }
   }
 }

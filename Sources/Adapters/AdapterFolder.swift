@@ -58,12 +58,19 @@ public enum AdapterFolder {
     _ configuration: PEFTConfiguration, _ path: String, _ tensors: String, _ file: Safetensors,
     onto model: inout some AdaptableNetwork
   ) throws {
+    // What the file does not hold cannot be needed: a rank it does not bear out takes no memory.
+    let held = file.names.reduce(0) { $0 + (file[$1]?.count ?? 0) }, bare = model
     do {
-      // What the file does not hold cannot be needed: a rank it does not bear out takes no memory.
-      let held = file.names.reduce(0) { $0 + (file[$1]?.count ?? 0) }
       try model.graft(configuration.plan, random: RandomKey(seed: 0), atMost: held)
     } catch let error as GraftError {
-      let isForeign = error.entry != nil || error.key == "layers"
+      // What is only a little more is made after all, so that the tensor that is missing or too small can be named.
+      if error.key == "rank" {
+        model = bare
+        if (try? model.graft(configuration.plan, random: RandomKey(seed: 0), atMost: 4 * held + 4096)) != nil {
+          try restore(tensors, into: &model)
+        }
+      }
+      let isForeign = error.entry != nil || error.key == "layers" || error.key == "rank"
       throw FileError(
         path, error.description, remedy: isForeign ? "check that the adapter belongs to this base" : nil)
     }

@@ -7,7 +7,16 @@ extension LoadedModel {
     guard adapter != nil || task == nil else { throw UsageError(description: "--task belongs to --adapter") }
     try self.init(path)
     guard let adapter else { return }
-    let plan = try attach(adapter, anyBase: anyBase, task: task).plan
+    let configuration = try attach(adapter, anyBase: anyBase, task: task), plan = configuration.plan
+    if !anyBase, let doubt = try doubt(configuration, of: adapter) { Console.error(doubt) }
     if folds && task == nil { try plan.requireFolding() }
   }
+}
+
+/// Refuses `.GGUF`, which is neither the ending of a file nor meant as the name of a folder.
+func requireKnownEnding(of output: String) throws {
+  guard output.lowercased().hasSuffix(".gguf"), !output.hasSuffix(".gguf") else { return }
+  throw UsageError(
+    description: "--output \(output): a GGUF file's name ends in .gguf, in small letters, and a folder's in another way"
+  )
 }

@@ -80,6 +80,20 @@ extension LoadedModel {
     return configuration
   }
 
+  /// A line about an adapter without digests whose configuration names another model than this one's does; nil where both
+  /// do not say, or agree.
+  ///
+  /// PEFT's name is a hint, a path or a name on a hub, so that only last parts are compared.
+  public func doubt(_ configuration: PEFTConfiguration, of folder: String) throws -> String? {
+    func last(_ name: String) -> String { name.split(separator: "/").last.map { $0.lowercased() } ?? "" }
+    guard try AdapterBinding.read(folder) == nil, let told = configuration.baseModel, !last(told).isEmpty,
+      case .folder(let json) = checkpoint.form, let own = json["_name_or_path"]?.string, !last(own).isEmpty,
+      ![last(own), last(checkpoint.path)].contains(last(told))
+    else { return nil }
+    return
+      "warning: \(folder) was trained on \(quoted(told)), it says, and \(checkpoint.path) calls itself \(quoted(own))"
+  }
+
   /// Rounds every linear layer's matrix to `packing`, one layer at a time; embeddings and the head stay as they are.
   ///
   /// - Throws: a ``FileError`` naming the layer whose rows the packing cannot hold.

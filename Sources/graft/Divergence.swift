@@ -34,6 +34,9 @@ struct Divergence: ParsableCommand {
     guard window >= 2, skip >= 1, skip < window, windows.map({ $0 > 0 }) ?? true else {
       throw UsageError(description: "--window must be at least 2, --skip from 1 to below it, --windows at least 1")
     }
+    guard task == nil || adapter != nil || adapterB != nil else {
+      throw UsageError(description: "--task belongs to --adapter or --adapter-b")
+    }
     func load(_ path: String, _ adapter: String?) throws -> LoadedModel {
       let loaded = try LoadedModel(path, adapter: adapter, task: adapter == nil ? nil : task, anyBase: anyBase)
       guard window <= loaded.network.contextLength else {

@@ -120,7 +120,8 @@ public func divergenceSum(student: Tensor, teacher: Tensor) -> Tensor {
         let (a, b) = (Double(p.pointer[row * classes + i]), Double(q.pointer[row * classes + i]))
         sum += b - a + (a > 0 ? a * log(a / max(b, Double(Float.leastNormalMagnitude))) : 0)
       }
-      losses.pointer[row] = Float(max(0, sum))
+      // Not max(): a NaN must be seen, not passed over.
+      losses.pointer[row] = sum < 0 ? 0 : Float(sum)
     }
   }
   return Tensor(Tensor(Float(orderedSum(losses.pointer, rows))), of: [student]) { gradient, inflow in

@@ -40,7 +40,8 @@ public struct DivergenceMeasure: Sendable {
 
   /// Compares `b` with `a` on the text file `path`, in the ids of `a`.
   ///
-  /// - Throws: a ``FileError`` when they know different numbers of ids, or the text is shorter than one window.
+  /// - Throws: a ``FileError`` when they do not have one tokenizer, a logit of either is not finite, or the text is
+  ///   shorter than one window.
   public func measure(_ a: LoadedModel, _ b: LoadedModel, text path: String) throws -> Result {
     let (one, other) = (try a.requireLanguageModel(), try b.requireLanguageModel())
     guard one.vocabularySize == other.vocabularySize else {
@@ -49,6 +50,7 @@ public struct DivergenceMeasure: Sendable {
         remedy: "compare models of one tokenizer")
     }
     let text = TokenText(path: path), ids = try text.ids(for: a)
+    try requireOneTokenizer(a, b)
     let windows = try text.windows(ids, of: window, limit: limit)
     var rows: [RowComparison] = []
     for range in windows {
@@ -58,6 +60,8 @@ public struct DivergenceMeasure: Sendable {
         let part = start..<min(window - 1, start + Self.rowsAtOnce)
         let context = Context().at(part.map { Int32($0) })
         let logits = (one.logits(first.rows(part), context), other.logits(second.rows(part), context))
+        try a.require(finite: logits.0)
+        try b.require(finite: logits.1)
         rows += RowComparison.all(logits.0, logits.1, targets: part.map { Int(ids[range.lowerBound + $0 + 1]) })
       }
     }
@@ -66,6 +70,21 @@ public struct DivergenceMeasure: Sendable {
       divergences: rows.map(\.divergence).sorted(), agreement: Double(rows.count { $0.agrees }) / count,
       losses: (rows.reduce(0) { $0 + $1.lossA } / count, rows.reduce(0) { $0 + $1.lossB } / count),
       windows: windows.count)
+  }
+}
+
+extension DivergenceMeasure {
+  /// Refuses models that mean different texts by an id.
+  ///
+  /// - Throws: a ``FileError`` naming the first such id.
+  private func requireOneTokenizer(_ a: LoadedModel, _ b: LoadedModel) throws {
+    guard let one = a.tokenizer, let other = b.tokenizer else { return }
+    for id in 0..<a.network.vocabularySize {
+      guard let first = one.token(of: id), let second = other.token(of: id), first != second else { continue }
+      throw FileError(
+        b.checkpoint.path, "token \(id) is \(quoted(second)), and in \(a.checkpoint.path) \(quoted(first))",
+        remedy: "compare models of one tokenizer")
+    }
   }
 }
 
@@ -110,8 +129,8 @@ private struct RowComparison: Sendable {
       let logP = Double(a[i]) - sumA
       total += Double(expf(Float(logP))) * (logP - (Double(b[i]) - sumB))
     }
-    // Zero but for the rounding of sums.
-    divergence = max(0, total)
+    // Zero but for the rounding of sums. Not max(): a NaN must be seen, not passed over.
+    divergence = total < 0 ? 0 : total
     (lossA, lossB) = (sumA - Double(a[target]), sumB - Double(b[target]))
     self.agrees = agrees
   }

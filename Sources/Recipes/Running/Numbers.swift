@@ -2,7 +2,8 @@ import Glibc
 
 /// Four significant digits: `0.01234`, `12.34`, `1.2e-07`.
 public func number(_ value: Double) -> String {
-  guard value.isFinite else { return "\(value)" }
+  // What is no number may carry a sign and more, which mean nothing.
+  guard value.isFinite else { return value.isNaN ? "nan" : "\(value)" }
   if value == 0 { return "0" }
   let magnitude = Int(floor(log10(abs(value))))
   if magnitude < -4 || magnitude > 8 { return formatted("%.2e", value) }
@@ -10,7 +11,7 @@ public func number(_ value: Double) -> String {
 }
 
 /// `98.4 %`.
-public func percent(_ share: Double) -> String { formatted("%.1f %%", 100 * share) }
+public func percent(_ share: Double) -> String { share.isNaN ? "nan" : formatted("%.1f %%", 100 * share) }
 
 /// A duration as people say it: `42 s`, `3 min 05 s`, `2 h 10 min`.
 public func duration(_ seconds: Double) -> String {

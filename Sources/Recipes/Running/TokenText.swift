@@ -23,10 +23,12 @@ struct TokenText {
   ///
   /// - Throws: a ``FileError`` when the text is shorter than one.
   func windows(_ ids: [Int32], of length: Int, limit: Int?) throws -> [Range<Int>] {
+    guard !ids.isEmpty else { throw FileError(path, "has no tokens", remedy: "give a text that is not empty") }
     let starts = Array(stride(from: 0, through: ids.count - length, by: length).prefix(limit ?? .max))
     guard !starts.isEmpty else {
       throw FileError(
-        path, "has \(ids.count) tokens, fewer than one window of \(length)", remedy: "choose a smaller window")
+        path, "has \(ids.count) tokens, fewer than one window of \(length)",
+        remedy: "choose a smaller window, or a longer text")
     }
     return starts.map { $0..<$0 + length }
   }

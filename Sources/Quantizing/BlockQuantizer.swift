@@ -47,7 +47,13 @@ struct BlockQuantizer {
       let loss = scaled.losses[short]
       let made: FrozenWeight
       do { made = try LayerQuantizer(plan: plan)(weight, loss, name: name) } catch let error as PackingError {
-        throw FileError("layer '\(name)'", "\(error)")
+        throw LayerError(name, "\(error)")
+      }
+      let report = LayerReport(name, made, instead: weight, loss, bytesBefore: bytes[name] ?? 0)
+      guard report.weightError.isFinite, report.outputError?.isFinite ?? true else {
+        throw LayerError(
+          name, "holds numbers too large to be packed as \(made.packing.name): what is lost is not finite",
+          remedy: "leave it as it is with --skip \(short), or mend the model")
       }
       model.forEachLinear { layerName, layer in
         guard layerName == name else { return }
@@ -55,7 +61,7 @@ struct BlockQuantizer {
         layer.base.weight.forgetPages()
         layer.base.weight = made
       }
-      return LayerReport(name, made, instead: weight, loss, bytesBefore: bytes[name] ?? 0)
+      return report
     }
   }
 
@@ -64,7 +70,10 @@ struct BlockQuantizer {
     var scaled = Scaled(weights: floats(model))
     for group in model.inputGroups {
       guard let first = group.layers.first.flatMap({ names[$0] }), let found = measured[first] else { continue }
-      let scales = try scale(group, found, &scaled.weights, &model)
+      let scales: Tensor?
+      do { scales = try scale(group, found, &scaled.weights, &model) } catch let error as PackingError {
+        throw LayerError(group.layers.compactMap { names[$0] }.joined(separator: "' or '"), "\(error)")
+      }
       if scales != nil { scaled.count += 1 }
       for layer in group.layers {
         guard let moment = found.secondMoment else { continue }
@@ -123,7 +132,11 @@ extension LayerReport {
   init(_ name: String, _ made: FrozenWeight, instead weight: Tensor, _ loss: OutputLoss?, bytesBefore: Int) {
     func size(_ t: Tensor) -> Double { t.withValues { $0.reduce(0.0) { $0 + Double($1) * Double($1) } } }
     let error = made.unpacked() - weight
-    func ratio(_ a: Double, _ b: Double) -> Double { b > 0 ? (max(0, a) / b).squareRoot() : 0 }
+    // max() and comparisons would pass over a NaN, and what is divided by infinity seems nothing.
+    func ratio(_ a: Double, _ b: Double) -> Double {
+      guard a.isFinite && b.isFinite else { return .nan }
+      return b > 0 ? (max(0, a) / b).squareRoot() : 0
+    }
     self.init(
       name: name, packing: made.packing.name, bytesBefore: bytesBefore, bytes: made.byteCount,
       weightError: ratio(size(error), size(weight)), outputError: loss.map { ratio($0(error), $0(weight)) })

@@ -138,11 +138,32 @@ public struct QuantizationPlan: Sendable, Equatable {
   }
 
   func isSkipped(_ name: String) -> Bool { skip.contains { name.isNamed($0) } }
+
+  /// The layers of `model` that are there to be packed, whether or not they are skipped.
+  package static func layers(of model: any TextNetwork) -> [String] {
+    var copy = model, names: [String] = []
+    let groups = model.inputGroups.flatMap(\.layers)
+    copy.forEachLinear { name, _ in if groups.contains(where: { name.hasSuffix("." + $0) }) { names.append(name) } }
+    return names
+  }
 }
 
 extension String {
   /// Whether this name of a layer is `other`, or ends in it.
-  func isNamed(_ other: String) -> Bool { self == other || hasSuffix("." + other) }
+  package func isNamed(_ other: String) -> Bool { self == other || hasSuffix("." + other) }
+}
+
+/// What keeps a layer's numbers from being packed.
+public struct LayerError: Error, Sendable, Equatable, CustomStringConvertible {
+  /// The layer, what was found, and what to do.
+  public let layer: String, problem: String, remedy: String?
+
+  init(_ layer: String, _ problem: String, remedy: String? = nil) {
+    (self.layer, self.problem, self.remedy) = (layer, problem, remedy)
+  }
+
+  /// One sentence from all.
+  public var description: String { "layer '\(layer)': \(problem)" + (remedy.map { "; \($0)" } ?? "") }
 }
 
 /// What keeps a model from being quantised.

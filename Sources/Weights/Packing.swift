@@ -112,7 +112,8 @@ public enum Packing: Sendable, Hashable {
     }
   }
 
-  private static let fixed: [Packing] = [
+  /// Those that are known by their name alone; the others' names tell their groups.
+  public static let fixed: [Packing] = [
     .float32, .float16, .bfloat16, .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .q4_K, .q5_K, .q6_K,
     .q1_0, .q2_0, .q2_K, .q3_K, .iq4_nl, .iq4_xs, .mxfp4, .nvfp4,
     .nf4(doubleQuantised: false), .nf4(doubleQuantised: true),

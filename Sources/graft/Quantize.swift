@@ -53,22 +53,22 @@ struct Quantize: ParsableCommand, WritingOnce {
 
   func run() throws {
     let settings = try QuantizeSettings(model, options: try options(), catalogue: .graft)
-    guard let model = settings.model, let output = settings.output else {
-      throw UsageError(
-        description: "--output is missing: name the model, and the folder or .gguf file to write, here or in the recipe"
-      )
-    }
-    let report = try report(settings, model, output)
+    guard let report = try imageReport(settings) ?? textReport(settings) else { return }
     Console.result(json ? report.json.text(pretty: true) : report.text)
   }
 
-  private func report(
-    _ settings: QuantizeSettings, _ model: String, _ output: String
-  ) throws -> QuantizationReport {
-    let path = try KnownModel.resolve(model)
-    if Folder.exists(path + "/config.json"), case let images = try ImageCheckpoint(path), images.isKnown {
-      return try ImageQuantizeJob(settings).run(images, to: output) { Console.error($0) }
-    }
+  /// Packs a network of images; nil where the model is none.
+  private func imageReport(_ settings: QuantizeSettings) throws -> QuantizationReport? {
+    guard let model = settings.model, let output = settings.output, case let path = try KnownModel.resolve(model),
+      Folder.exists(path + "/config.json"), case let images = try ImageCheckpoint(path), images.isKnown
+    else { return nil }
+    return try ImageQuantizeJob(settings).run(images, to: output) { Console.error($0) }
+  }
+
+  private func textReport(_ settings: QuantizeSettings) throws -> QuantizationReport? {
+    try settings.check()
+    guard let model = settings.model, let output = settings.output else { return nil }
+    try requireKnownEnding(of: output)
     return try QuantizeJob(try settings.plan(), calibration: settings.calibrationText)
       .run(try LoadedModel(model), to: output) { Console.error($0) }
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Quantizing
 import Recipes
 
 /// Checks recipes.
@@ -37,7 +38,10 @@ struct Validate: ParsableCommand {
       return printResolved ? recipe.resolvedYAML(toolVersion: graftVersion, hashes: [:]) : nil
     case .textSequence: _ = try TextSequenceRecipe(path, catalogue: .graft)
     case .imageSequence: _ = try SequenceRecipe(path, catalogue: .graft)
-    case .quantisation: _ = try QuantizeSettings(path, options: QuantizeSettings(), catalogue: .graft)
+    case .quantisation:
+      do { try QuantizeSettings(path, options: QuantizeSettings(), catalogue: .graft).check() } catch let error
+        as QuantizationError
+      { throw RecipeError([.init(line: 0, column: 0, message: "\(error)")], path: path) }
     }
     guard !printResolved else {
       throw UsageError(description: "--print-resolved is of recipes of runs, and \(path) is none; leave it out")

@@ -236,5 +236,8 @@ public enum GGUFExport {
 
 extension Packing {
   /// Bits a weight takes in long rows.
-  var bitsPerWeight: Double { (try? bytesPerRow(columns: 4096)).map { Double($0) / 512 } ?? 32 }
+  public var bitsPerWeight: Double {
+    let columns = blockSize * max(1, 4096 / blockSize)
+    return (try? bytesPerRow(columns: columns)).map { 8 * Double($0) / Double(columns) } ?? 32
+  }
 }

@@ -1,5 +1,6 @@
 import Files
 import Networks
+import Quantizing
 
 /// Sequences of one length cut from a text, on which layers are measured.
 public struct CalibrationText: Sendable {
@@ -15,12 +16,16 @@ public struct CalibrationText: Sendable {
 
   /// The sequences, evenly spread over the text.
   ///
-  /// - Throws: a ``FileError`` when the text holds not one, or the model reads fewer tokens at once.
+  /// - Throws: a ``FileError`` when the text is not there or holds not one, a `QuantizationError` when the model reads fewer
+  ///   tokens at once.
   public func read(for model: LoadedModel) throws -> [[Int32]] {
-    guard length <= model.network.contextLength else {
-      throw FileError(
-        path, "cannot be read \(length) tokens at a time: the model reads at most \(model.network.contextLength)",
-        remedy: "choose shorter sequences")
+    guard Folder.exists(path) else { throw FileError(path, "is not there", remedy: "name a text or a .jsonl file") }
+    let longest = model.network.contextLength
+    guard length <= longest else {
+      let told = length == 256 ? " (as they have where --length is left out)" : ""
+      throw QuantizationError(
+        "calibration sequences of \(length) tokens\(told) are too long: the model reads at most \(longest) at a time",
+        remedy: "give --length \(longest) or less")
     }
     let ids = try TokenText(path: path).ids(for: model), available = ids.count / length
     guard available > 0 else {
@@ -33,5 +38,11 @@ public struct CalibrationText: Sendable {
       let start = index * available / count * length
       return Array(ids[start..<start + length])
     }
+  }
+
+  /// What a person reads of the `count` sequences that were found.
+  func line(_ count: Int) -> String {
+    "calibration on \(grouped(count)) sequences of \(length) tokens"
+      + (count < sequences ? ": the text holds no more, and \(grouped(sequences)) were asked for" : "")
   }
 }

@@ -27,19 +27,25 @@ public struct QuantizeJob: Sendable {
     let output = try ModelOutput(path, of: model)
     try plan.check()
     try plan.check(isCalibrated: calibration != nil)
+    try plan.checkSkips(of: model.network)
     try plan.check(model.network)
     if output.isFile { try checkGGUF(model, output.path) }
     let started = Date(), sequences = try calibration?.read(for: model) ?? []
+    try model.requireFiniteWeights()
+    if let calibration { progress(calibration.line(sequences.count)) }
     let job = Fingerprint.text("\(plan) \(try Fingerprint.model(model.checkpoint)) \(sequences)")
     let work = try WorkFolder(output.path + ".work", job: job)
     Interruption.leave("finished blocks are kept in \(work.path), and the same command goes on there")
     var layers: [LayerReport] = []
     let count = model.network.blockCount
     let packed = try undamaged(work) {
-      try ModelQuantizer(plan).pack(model.network, on: sequences, scratch: work.path) { block, found, isNew in
-        layers += found
-        progress(Self.line(block, count, found, isNew, seconds: Date().timeIntervalSince(started)))
-      }
+      do {
+        return try ModelQuantizer(plan).pack(model.network, on: sequences, scratch: work.path) { block, found, isNew in
+          layers += found
+          progress(Self.line(block, count, found, isNew, seconds: Date().timeIntervalSince(started)))
+        }
+      } catch { throw Self.explained(error, model) }
+    }
     }
     let report = QuantizationReport(
       path: output.path, layers: layers, seconds: Date().timeIntervalSince(started), peakBytes: ProcessMemory.peak)

@@ -14,6 +14,12 @@ import Weights
 ///     embedding: q8_0
 ///     skip: [lm_head]
 enum QuantizeRecipe {
+  /// The keys that no other kind of recipe has.
+  static let ownKeys = [
+    "output", "packing", "method", "scale", "round", "axis", "clip", "activation_bits", "skip", "embedding",
+    "requantize",
+  ]
+
   /// Whether `path` is meant as a recipe rather than a model.
   static func isRecipe(_ path: String) -> Bool { path.hasSuffix(".yaml") || path.hasSuffix(".yml") }
 
@@ -22,18 +28,17 @@ enum QuantizeRecipe {
   /// - Throws: a ``RecipeError`` with every mistake found, each with its place.
   static func read(_ path: String, catalogue: RecipeCatalogue) throws -> QuantizeSettings {
     var settings = QuantizeSettings()
-    try PlainRecipe.read(path, catalogue: catalogue) { root, context in read(root, &settings, &context) }
+    try PlainRecipe.read(path, catalogue: catalogue, needs: "it needs model, output and packing") { root, context in
+      read(root, &settings, &context)
+    }
     return settings
   }
 
   private static func read(
     _ root: RecipeNode, _ settings: inout QuantizeSettings, _ context: inout ReadingContext
   ) {
-    let known = [
-      "model", "output", "packing", "method", "scale", "round", "axis", "clip", "activation_bits", "skip", "embedding",
-      "requantize", "calibration",
-    ]
-    PlainRecipe.forEach(root, "", known, of: "a quantisation", &context) { key, node, context in
+    PlainRecipe.forEach(root, "", ownKeys + ["model", "calibration"], of: "a quantisation", &context) {
+      key, node, context in
       switch key {
       case "model": settings.model = Codec.model.read(node, &context)?.path
       case "output": settings.output = context.path(node)?.path
@@ -64,7 +69,7 @@ enum QuantizeRecipe {
       default: settings.length = Codec.integer(1...1_000_000).read(node, &context)
       }
     }
-    if !seen.contains("data") {
+    if case .mapping = node.content, !seen.contains("data") {
       context.report("'calibration.data' is missing", at: node.place, hint: "name a text or a .jsonl file")
     }
   }

@@ -3,17 +3,23 @@ import Foundation
 
 /// Reading of recipes that are no runs of training and have few keys of their own.
 enum PlainRecipe {
-  /// Has `body` read the recipe at `path`.
+  /// Has `body` read the recipe at `path`; `needs` says what must be in it.
   ///
   /// - Throws: a ``RecipeError`` with every mistake it told of, each with its place.
   static func read(
-    _ path: String, catalogue: RecipeCatalogue, _ body: (RecipeNode, inout ReadingContext) -> Void
+    _ path: String, catalogue: RecipeCatalogue, needs: String? = nil,
+    _ body: (RecipeNode, inout ReadingContext) -> Void
   ) throws {
     let url = URL(fileURLWithPath: path)
     var context = ReadingContext(
       catalogue: catalogue, folder: url.deletingLastPathComponent().path,
       workingFolder: FileManager.default.currentDirectoryPath, environment: RecipeText.variable)
-    do { body(try RecipeDocument.read(try RecipeText.read(path)), &context) } catch {
+    do throws(RecipeDocument.Stop) {
+      let text = try RecipeText.read(path)
+      let root: RecipeNode
+      if let needs { root = try RecipeDocument.read(text, needs: needs) } else { root = try RecipeDocument.read(text) }
+      body(root, &context)
+    } catch {
       throw RecipeError([error.problem], path: path)
     }
     if !context.problems.isEmpty { throw RecipeError(context.problems.sorted(by: RecipeReader.isEarlier), path: path) }

@@ -23,12 +23,13 @@ struct RecipeDocument {
   private var values = 0
   private var argument: String?
 
-  /// The recipe in `text`, a mapping.
+  /// The recipe in `text`, a mapping; `needs` says what must be in it.
   ///
   /// - Throws: at the first place that is not YAML, or when the whole is not a mapping.
-  static func read(_ text: String) throws(Stop) -> RecipeNode {
+  static func read(
+    _ text: String, needs: String = "it needs output_dir, model.path, adapter.type and data.train"
+  ) throws(Stop) -> RecipeNode {
     try checkText(text)
-    let needs = "it needs output_dir, model.path, adapter.type and data.train"
     guard let root = try compose(text) else { throw Stop("the recipe is empty", hint: needs) }
     var document = RecipeDocument()
     let node = try document.node(root, depth: 0)

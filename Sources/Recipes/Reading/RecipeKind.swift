@@ -23,7 +23,16 @@ public enum RecipeKind: Sendable {
     if keys.contains("tasks") || keys.contains("strategies") {
       self = Self.isOfText(pairs.first { $0.key == "model" }?.value, keys) ? .textSequence : .imageSequence
     } else {
-      self = keys.contains("packing") || keys.contains("method") ? .quantisation : .run
+      self = Self.isOfPacking(keys) ? .quantisation : .run
+    }
+  }
+
+  /// Keys of packing alone, also in capitals or misspelt, and none of those that every run has.
+  private static func isOfPacking(_ keys: Set<String>) -> Bool {
+    if keys.contains("packing") || keys.contains("method") { return true }
+    guard keys.isDisjoint(with: ["output_dir", "adapter", "data", "train"]) else { return false }
+    return keys.contains { key in
+      QuantizeRecipe.ownKeys.contains(key) || NearestName.of(key, among: ["packing", "method"]) != nil
     }
   }
 

@@ -40,7 +40,7 @@ enum Failure {
 
   private static func code(of error: any Error) -> Int32? {
     switch error {
-    case is UsageError, is OutputError, is GraftError, is TaskError, is QuantizationError: 2
+    case is UsageError, is OutputError, is GraftError, is TaskError, is QuantizationError, is MergeError: 2
     case let error as FileError where error.isOutput: 1
     case is FileError, is PackingError, is AdapterOptionError: 3
     case is TrainingError, is DecompositionError: 1

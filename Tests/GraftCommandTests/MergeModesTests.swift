@@ -70,7 +70,8 @@ struct MergeModesTests {
 
   @Test func `Where no merged model keeps the bounds that is said, and nothing is written`() throws {
     let ending = try run(
-      "merge", "base.gguf", "run/adapter", "--output", "merged", "--format", "auto", "--min-top1", "1.1")
+      "merge", "base.gguf", "run/adapter", "--output", "merged", "--format", "auto", "--max-kl", "0", "--min-survival",
+      "1")
     #expect(ending.code == 4 && ending.errors.contains("no merged model keeps the bounds"), "\(ending.errors)")
     #expect(!Folder.exists(scratch.path + "/merged"))
     let silent = try run("merge", "base.gguf", "run/adapter")

@@ -20,14 +20,17 @@ public struct MergeJob: Sendable {
   /// Folds the adapter that `model` carries, writes a GGUF file if `path` ends in `.gguf`, else a Hugging Face folder,
   /// reads it back and compares it with `model` on `probe`, and only then gives it its name.
   ///
-  /// - Throws: an ``OutputError`` where it may not be written, a ``FileError`` when the result cannot be written, or has no form in the kind of file asked for.
+  /// - Throws: an ``OutputError`` where it may not be written; a ``FileError`` when there is nothing to compare on, what
+  ///   `model` computes is not finite, or the result cannot be written or has no form in the kind of file asked for; a
+  ///   ``MergeError`` for a layer that cannot be raised.
   public func write(_ model: LoadedModel, to path: String, probe: [[Int32]]) throws -> MergeReport {
     let output = try ModelOutput(path, of: model)
+    try ProbeText.check(probe, on: model)
     var folded = try model.folded(format, raising: raising)
     if let raise {
       let lost = folded.layers.filter { !($0.survival >= bounds.minSurvival) }.map(\.name)
       if !lost.isEmpty {
-        let raised = Dictionary(uniqueKeysWithValues: lost.map { ($0, raise) })
+        let raised = try model.raising(lost, to: raise)
         folded = try model.folded(format, raising: raising.merging(raised) { $1 })
       }
     }
@@ -69,6 +72,26 @@ public enum ProbeText {
     return chosen
   }
 
+  /// The same of a file, which must hold a token.
+  private static func limited(_ sequences: [[Int32]], of path: String) throws -> [[Int32]] {
+    let chosen = limited(sequences)
+    guard !chosen.isEmpty else {
+      throw FileError(path, "has no tokens, on which nothing can be compared", remedy: "give a text that is not empty")
+    }
+    return chosen
+  }
+
+  /// Refuses sequences without a token, and a model whose logits on them are not finite: nothing could be compared.
+  ///
+  /// - Throws: a ``FileError`` that says so.
+  static func check(_ sequences: [[Int32]], on model: LoadedModel) throws {
+    guard sequences.contains(where: { !$0.isEmpty }) else {
+      throw FileError(
+        model.checkpoint.path, "cannot be compared on a probe of no tokens", remedy: "give a text that is not empty")
+    }
+    for ids in sequences where !ids.isEmpty { try model.require(finite: model.network.logits(TokenBatch([ids]))) }
+  }
+
   /// The sequences of a text file, or of a JSON Lines file of examples, in the model's ids.
   public static func sequences(_ path: String, for model: LoadedModel) throws -> [[Int32]] {
     let tokenizer = try model.requireTokenizer()
@@ -78,10 +101,11 @@ public enum ProbeText {
       options.maxSequenceLength = model.network.contextLength
       options.tooLong = .truncateRight
       let reader = try ExampleReader(tokenizer: tokenizer, template: model.template, options: options)
-      return limited(try reader.read(path).examples.map(\.ids))
+      return try limited(try reader.read(path).examples.map(\.ids), of: path)
     }
     let ids = tokenizer.encodePlain(try TextFile.read(path)).map(Int32.init)
-    return limited(stride(from: 0, to: ids.count, by: 256).map { Array(ids[$0..<min(ids.count, $0 + 256)]) })
+    return try limited(
+      stride(from: 0, to: ids.count, by: 256).map { Array(ids[$0..<min(ids.count, $0 + 256)]) }, of: path)
   }
 
   /// The texts of a JSON Lines file of texts with their classes, or the lines of a text file, as a classifier reads them.
@@ -91,9 +115,10 @@ public enum ProbeText {
       (options.format, options.tooLong) = (.classification, .truncateRight)
       options.maxSequenceLength = model.network.contextLength
       options.classes.labels = try ExampleReader(tokenizer: tokenizer, options: options).classes(in: path).sorted()
-      return limited(try ExampleReader(tokenizer: tokenizer, options: options).read(path).examples.map(\.ids))
+      return try limited(
+        try ExampleReader(tokenizer: tokenizer, options: options).read(path).examples.map(\.ids), of: path)
     }
-    return limited(classified(try TextFile.read(path).split(separator: "\n"), for: model, tokenizer))
+    return try limited(classified(try TextFile.read(path).split(separator: "\n"), for: model, tokenizer), of: path)
   }
 
   private static func classified(_ texts: [Substring], for model: LoadedModel, _ tokenizer: Tokenizer) -> [[Int32]] {

@@ -38,8 +38,10 @@ public struct MergeModes: Sendable {
 
   /// Every mode of the adapter that `model` carries, on `probe`.
   ///
-  /// - Throws: as folding does.
+  /// - Throws: as folding does, and a ``FileError`` when there is nothing to compare on or `model` does not compute
+  ///   finite numbers.
   public func compare(_ model: LoadedModel, probe: [[Int32]]) throws -> [Mode] {
+    try ProbeText.check(probe, on: model)
     var modes = [
       Mode(
         name: "beside", bytes: Self.bytes(model.network), proof: nil, layers: [], raised: [:], holds: true),
@@ -57,13 +59,17 @@ public struct MergeModes: Sendable {
     modes.filter { $0.holds && $0.proof != nil }.min { $0.bytes < $1.bytes }
   }
 
-  /// The fewest layers in eight bits with which the bounds hold: those first whose change loses most, by halving.
+  /// The fewest layers in eight bits with which the bounds hold: those first whose change loses most, by halving; nil
+  /// where none lies in fewer. Layers that lie as floats lose nothing and stay.
   private func mixed(_ model: LoadedModel, _ plain: Mode, _ probe: [[Int32]]) throws -> Mode? {
-    let order = plain.layers.sorted { ($0.loss, $1.name) > ($1.loss, $0.name) }.map(\.name)
+    let raisable = model.raisable(to: Self.raised)
+    let order = plain.layers.filter { raisable.contains($0.name) }.sorted { ($0.loss, $1.name) > ($1.loss, $0.name) }
+      .map(\.name)
     func attempt(_ count: Int) throws -> Mode {
       let raised = Dictionary(uniqueKeysWithValues: order.prefix(count).map { ($0, Self.raised) })
       return try mode("mixed", try model.folded(.requantize, raising: raised), model, probe, raised)
     }
+    guard !order.isEmpty else { return nil }
     var low = 0, high = order.count, best = try attempt(high)
     guard best.holds else { return best }
     while high - low > 1 {
@@ -119,8 +125,8 @@ public struct MergeModes: Sendable {
       modes.map { mode in
         .object([
           "mode": .string(mode.name), "bytes": .integer(mode.bytes), "holds": .bool(mode.holds),
-          "kl": .number(mode.proof?.divergence ?? 0), "top1_agreement": .number(mode.proof?.agreement ?? 1),
-          "min_survival": mode.layers.map(\.survival).min().map { .number($0) } ?? .null,
+          "kl": .finite(mode.proof?.divergence ?? 0), "top1_agreement": .finite(mode.proof?.agreement ?? 1),
+          "min_survival": mode.layers.map(\.survival).min().map { .finite($0) } ?? .null,
           "raised": .array(mode.raised.keys.sorted().map { .string($0) }),
         ])
       })

@@ -14,23 +14,30 @@ public struct MergeProof: Sendable, Equatable {
   public let divergence: Double
   /// The share of positions at which both find the same token likeliest.
   public let agreement: Double
+  /// Whether all logits of the reference were finite: without that nothing is compared.
+  public let referenceIsFinite: Bool
 
   /// Compares the logits of `candidate` with those of `reference` on sequences of ids.
   public init(reference: any TextNetwork, candidate: any TextNetwork, on sequences: [[Int32]]) {
-    var tokens = 0, rows = 0, agreeing = 0
+    var tokens = 0, rows = 0, agreeing = 0, referenceIsFinite = true
     var largest = 0.0, largestLogit = 0.0, total = 0.0, divergence = 0.0, count = 0
     for ids in sequences where !ids.isEmpty {
       let (a, b) = (reference.logits(TokenBatch([ids])), candidate.logits(TokenBatch([ids])))
       tokens += ids.count
       rows += a.shape.rows
-      divergence += Double(divergenceSum(student: b, teacher: a).scalar)
-      agreeing += zip(a.rowArgmax, b.rowArgmax).count { $0 == $1 }
+      referenceIsFinite = referenceIsFinite && a.isFinite
+      if a.isFinite && b.isFinite {
+        divergence += Double(divergenceSum(student: b, teacher: a).scalar)
+        agreeing += zip(a.rowArgmax, b.rowArgmax).count { $0 == $1 }
+      } else {
+        divergence = .nan
+      }
       a.withValues { a in
         b.withValues { b in
           for i in a.indices {
             let difference = Double(abs(a[i] - b[i]))
-            // Not max(): a NaN must be seen, not passed over.
-            if !(difference <= largest) { largest = difference }
+            // Not max(): a NaN must be seen, not passed over, and stays.
+            if !largest.isNaN, !(difference <= largest) { largest = difference }
             total += difference
             largestLogit = max(largestLogit, Double(abs(a[i])))
           }
@@ -38,7 +45,7 @@ public struct MergeProof: Sendable, Equatable {
         }
       }
     }
-    (self.tokens, self.largestLogit) = (tokens, largestLogit)
+    (self.tokens, self.largestLogit, self.referenceIsFinite) = (tokens, largestLogit, referenceIsFinite)
     (maxDifference, meanDifference) = (largest, count > 0 ? total / Double(count) : 0)
     self.divergence = rows > 0 ? divergence / Double(rows) : 0
     agreement = rows > 0 ? Double(agreeing) / Double(rows) : 1
@@ -73,9 +80,10 @@ public struct MergeReport: Sendable {
 
   /// The layers whose change did not survive.
   public var lost: [LayerSurvival] { layers.filter { !($0.survival >= bounds.minSurvival) } }
-  /// Whether every bound holds.
+  /// Whether every bound holds, on one token at least.
   public var holds: Bool {
-    lost.isEmpty && proof.divergence <= bounds.maxDivergence && proof.agreement >= bounds.minAgreement
+    proof.tokens > 0 && proof.referenceIsFinite && lost.isEmpty && proof.divergence <= bounds.maxDivergence
+      && proof.agreement >= bounds.minAgreement
       && proof.maxDifference.isFinite
   }
 
@@ -105,8 +113,12 @@ public struct MergeReport: Sendable {
       lines.append("    \(layer.name)   \(percent(layer.survival)) of its change left in \(layer.packing)")
     }
     if lost.count > 12 { lines.append("    … and \(lost.count - 12) more") }
-    lines.append("  what to do: keep the adapter beside its base (nothing is lost), merge with --format full,")
-    lines.append("              or raise the layers above to eight bits: --raise q8_0")
+    var remedies = ["keep the adapter beside its base (nothing is lost)"]
+    if format != .full { remedies.append("merge with --format full") }
+    if format != .full, !lost.isEmpty { remedies.append("raise the layers above to eight bits: --raise q8_0") }
+    let last = remedies.removeLast()
+    lines.append(
+      "  what to do: " + (remedies + [(remedies.isEmpty ? "" : "or ") + last]).joined(separator: ",\n              "))
     return lines
   }
 
@@ -114,18 +126,21 @@ public struct MergeReport: Sendable {
   public var json: JSON {
     .object([
       "path": .string(path), "format": .string(format.rawValue), "holds": .bool(holds),
-      "tokens": .integer(proof.tokens), "max_logit_difference": finite(proof.maxDifference),
-      "mean_logit_difference": finite(proof.meanDifference), "kl": finite(proof.divergence),
-      "top1_agreement": .number(proof.agreement),
+      "tokens": .integer(proof.tokens), "max_logit_difference": .finite(proof.maxDifference),
+      "mean_logit_difference": .finite(proof.meanDifference), "kl": .finite(proof.divergence),
+      "top1_agreement": .finite(proof.agreement),
       "layers": .array(
         layers.map {
           .object([
-            "name": .string($0.name), "packing": .string($0.packing), "relative_change": finite($0.relativeChange),
-            "survival": finite($0.survival),
+            "name": .string($0.name), "packing": .string($0.packing), "relative_change": .finite($0.relativeChange),
+            "survival": .finite($0.survival),
           ])
         }),
     ])
   }
+}
 
-  private func finite(_ value: Double) -> JSON { value.isFinite ? .number(value) : .null }
+extension JSON {
+  /// A number, or null for what JSON has no number for.
+  static func finite(_ value: Double) -> JSON { value.isFinite ? .number(value) : .null }
 }

@@ -77,6 +77,7 @@ struct QuantizeRefusalTests {
     #expect(lines.count > 30 && ending.output.contains("Q4_K") && ending.output.contains("int4-g64"))
     // 4 bits a code, and a scale and an offset of 16 bits for 64 of them.
     #expect(lines.contains { $0.split(separator: " ").prefix(3) == ["int4-g64", "4.500", "64"] }, "\(ending.output)")
+    #expect(lines.contains { $0.split(separator: " ").prefix(2) == ["int4-g64-out", "4.500"] }, "\(ending.output)")
     #expect(try run("ls", "packing").code == 2)
     #expect(try run("ls").output.contains("graft ls packings"))
   }

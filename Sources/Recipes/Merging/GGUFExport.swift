@@ -237,6 +237,11 @@ public enum GGUFExport {
 extension Packing {
   /// Bits a weight takes in long rows.
   public var bitsPerWeight: Double {
+    // Groups along the output cost what those along the input do, but outside the rows.
+    if case .grouped(var layout) = self, layout.axis == .output {
+      layout.axis = .input
+      return layout.packing.bitsPerWeight
+    }
     let columns = blockSize * max(1, 4096 / blockSize)
     return (try? bytesPerRow(columns: columns)).map { 8 * Double($0) / Double(columns) } ?? 32
   }

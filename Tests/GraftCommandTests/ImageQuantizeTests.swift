@@ -116,7 +116,7 @@ struct ImageQuantizeTests {
     let file = try run("quantize", "net", "--packing", "q8_0", "--output", "net.gguf")
     #expect(file.code == 3 && file.errors.contains("of the Llama family"), "\(file.errors)")
     let bytes = try scratch.bytes("net/model.safetensors")
-    let own = try run("quantize", "net", "--packing", "int8-g32", "--output", "packed/../net/.")
+    let own = try run("quantize", "net", "--packing", "int8-g32", "--output", "./net/.")
     #expect(own.code == 2 && own.errors.contains("own folder"), "\(own.errors)")
     #expect(try scratch.bytes("net/model.safetensors") == bytes)
   }

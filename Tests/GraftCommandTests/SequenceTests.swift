@@ -141,7 +141,7 @@ struct SequenceTests {
     let check = try Command.run(["validate", "sequence.yaml"], in: scratch.path), ending = try run()
     #expect(check.code == 2 && ending.code == 2)
     for part in [
-      "1:11: 'augment.rotaton' is no key of a sequence; did you mean 'rotation'?",
+      "1:11: 'augment.rotaton' is no key of a sequence",
       "1:33: 'augment.rotation' must be a number of degrees in [0, 180]",
       "1:52: 'augment.crop_padding' must be a whole",
       "1:74: 'augment.horizontal_flip' must be true or false", "1:93: 'augment.brightness' must be a number in [0, 1]",

@@ -151,11 +151,13 @@ struct SequenceRunTests {
     let left = [half + ".partial-99999999", half + ".partial-99999998"]
     for folder in left { try Folder.create(folder) }
     _ = try run(.head, tasks, in: "killed")
-    #expect(Folder.names(in: folder + "/killed/1-north") == ["seconds.json", "state.safetensors"])
+    #expect(
+      Folder.names(in: folder + "/killed/1-north") == ["outputs.safetensors", "seconds.json", "state.safetensors"])
     // Killed after its last epoch, when nothing more is saved.
     for folder in left + [half] { try Folder.create(folder) }
     _ = try run(.head, tasks, in: "killed")
-    #expect(Folder.names(in: folder + "/killed/1-north") == ["seconds.json", "state.safetensors"])
+    #expect(
+      Folder.names(in: folder + "/killed/1-north") == ["outputs.safetensors", "seconds.json", "state.safetensors"])
   }
 
   @Test func `Kept features are what the body makes of the images, bit for bit`() throws {

@@ -46,7 +46,6 @@ public struct QuantizeJob: Sendable {
         }
       } catch { throw Self.explained(error, model) }
     }
-    }
     let report = QuantizationReport(
       path: output.path, layers: layers, seconds: Date().timeIntervalSince(started), peakBytes: ProcessMemory.peak)
     if output.isFile {

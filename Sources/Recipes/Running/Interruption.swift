@@ -39,34 +39,42 @@ public enum Interruption {
 
   private static let stage = Mutex(Stage.unfinished(left: "nothing was written", output: nil))
 
+  /// Where a signal leaves its number for the thread that answers it.
+  private static let bell = Atomic<Int32>(-1)
+
   /// Ends the process at SIGINT and SIGTERM from now on, once unfinished files are removed and a line tells what is left.
   ///
-  /// To be called before there is a second thread: a thread of its own waits for the signals, since little can be done
-  /// where one interrupts.
+  /// Little can be done where a signal interrupts, so its number goes to a thread of its own. Signals are not blocked and
+  /// waited for: the BLAS starts a thread before the program does, which would take them.
   public static func answer() {
-    var awaited = sigset_t()
-    sigemptyset(&awaited)
-    for signal in [SIGINT, SIGTERM] {
-      let before = Glibc.signal(signal, SIG_DFL)
-      // What was started in the background is not meant by Ctrl-C: 1 is SIG_IGN, which Swift cannot compare.
-      if unsafeBitCast(before, to: Int.self) == 1 { Glibc.signal(signal, SIG_IGN) } else { sigaddset(&awaited, signal) }
-    }
-    pthread_sigmask(SIG_BLOCK, &awaited, nil)
+    var ends: [Int32] = [-1, -1]
+    // Without a pipe signals end the process as they always do.
+    guard pipe(&ends) == 0 else { return }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    bell.store(ends[1], ordering: .relaxed)
+    let listening = UnsafeMutableRawPointer(bitPattern: UInt(ends[0]))
     var thread = pthread_t()
-    pthread_create(
+    let failure = pthread_create(
       &thread, nil,
-      { _ in
-        Interruption.awaitSignals()
+      { listening in
+        Interruption.awaitSignals(Int32(Int(bitPattern: listening)))
         return nil
-      }, nil)
+      }, listening)
+    guard failure == 0 else { return }
+    for signal in [SIGINT, SIGTERM] {
+      let before = Glibc.signal(signal) { number in
+        var byte = UInt8(truncatingIfNeeded: number)
+        _ = write(Interruption.bell.load(ordering: .relaxed), &byte, 1)
+      }
+      // What was started in the background is not meant by Ctrl-C: 1 is SIG_IGN, which Swift cannot compare.
+      if unsafeBitCast(before, to: Int.self) == 1 { Glibc.signal(signal, SIG_IGN) }
+    }
   }
 
-  private static func awaitSignals() {
-    var blocked = sigset_t(), awaited = sigset_t(), number: Int32 = 0
-    pthread_sigmask(SIG_BLOCK, nil, &blocked)
-    sigemptyset(&awaited)
-    for signal in [SIGINT, SIGTERM] where sigismember(&blocked, signal) == 1 { sigaddset(&awaited, signal) }
-    while sigwait(&awaited, &number) == 0 {
+  private static func awaitSignals(_ listening: Int32) {
+    var byte: UInt8 = 0
+    while read(listening, &byte, 1) == 1 {
+      let number = Int32(byte)
       stage.withLock { stage in
         switch stage {
         case .unfinished(let left, let output):

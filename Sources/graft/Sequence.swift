@@ -31,7 +31,7 @@ struct Sequence: ParsableCommand {
 
       EXAMPLES
         graft sequence Recipes/sequence-small.yaml
-        graft sequence Recipes/sequence-small.yaml --output /tmp/small
+        graft sequence Recipes/sequence-small.yaml --output runs/again
         graft sequence Recipes/sequence-text-topics.yaml
       """)
 

@@ -34,19 +34,11 @@ public enum ModelFolderExport {
     let (configuration, files) = try companions(of: network, base, folder, section)
     let tensors = try tensors(of: network, keeping: Set(packed.keys), as: form)
     let metadata = ["format": "pt", ModelOutput.mark.0: ModelOutput.mark.1]
-    Interruption.begin(output)
-    try Folder.replace(output.target) { temporary in
-      do {
-        for (name, text) in files { try AtomicFile.write(text, to: temporary + "/" + name) }
-        try AtomicFile.write(configuration.text(pretty: true) + "\n", to: temporary + "/config.json")
-        try Safetensors.write(tensors, metadata: metadata, to: temporary + "/model.safetensors")
-        try check(temporary)
-      } catch var error as FileError where error.path.hasPrefix(temporary) {
-        // The name that was asked for says more.
-        error.path = output.path + error.path.dropFirst(temporary.count)
-        throw error
-      }
-      Interruption.settle()
+    try output.fill { temporary in
+      for (name, text) in files { try AtomicFile.write(text, to: temporary + "/" + name) }
+      try AtomicFile.write(configuration.text(pretty: true) + "\n", to: temporary + "/config.json")
+      try Safetensors.write(tensors, metadata: metadata, to: temporary + "/model.safetensors")
+      try check(temporary)
     }
   }
 

@@ -95,6 +95,20 @@ public struct ModelOutput: Sendable {
     }
   }
 
+  /// Writes the folder, whole or not at all: `body` fills a sibling, which then takes the name.
+  ///
+  /// - Throws: what `body` throws, told of the name that was asked for; an earlier folder is then untouched.
+  func fill(_ body: (_ temporary: String) throws -> Void) throws {
+    Interruption.begin(self)
+    try Folder.replace(target) { temporary in
+      do { try body(temporary) } catch var error as FileError where error.path.hasPrefix(temporary) {
+        error.path = path + error.path.dropFirst(temporary.count)
+        throw error
+      }
+      Interruption.settle()
+    }
+  }
+
   /// Removes what an interrupted process had begun to write there.
   func abandon() {
     Folder.abandon(target)

@@ -36,20 +36,12 @@ struct ImageFolderExport {
     let before = try Set(stored.file.names.compactMap { stored.file[$0]?.path }).reduce(0) {
       $0 + (try MappedFile($1).count)
     }
-    Interruption.begin(output)
-    try Folder.replace(output.target) { temporary in
-      do {
-        let weights = temporary + "/model.safetensors"
-        try Safetensors.write(tensors, metadata: metadata, to: weights)
-        if let preprocessor { try AtomicFile.write(preprocessor, to: "\(temporary)/\(Self.beside)") }
-        try AtomicFile.write(configuration, to: temporary + "/config.json")
-        try add(temporary, (before, try MappedFile(weights).count))
-      } catch var error as FileError where error.path.hasPrefix(temporary) {
-        // The name that was asked for says more.
-        error.path = output.path + error.path.dropFirst(temporary.count)
-        throw error
-      }
-      Interruption.settle()
+    try output.fill { temporary in
+      let weights = temporary + "/model.safetensors"
+      try Safetensors.write(tensors, metadata: metadata, to: weights)
+      if let preprocessor { try AtomicFile.write(preprocessor, to: "\(temporary)/\(Self.beside)") }
+      try AtomicFile.write(configuration, to: temporary + "/config.json")
+      try add(temporary, (before, try MappedFile(weights).count))
     }
   }
 

@@ -89,6 +89,18 @@ final class Scratch {
     try FileManager.default.copyItem(atPath: fixtures + "/" + fixture, toPath: path + "/" + name)
   }
 
+  /// Writes `recipe.yaml`: one step of LoRA on `model` and `train.jsonl`, into `run`.
+  func writeOneStepRecipe() throws {
+    try write(
+      """
+      output_dir: run
+      model: { path: model }
+      adapter: { type: lora, rank: 2 }
+      data: { train: train.jsonl }
+      train: { max_steps: 1 }
+      """, to: "recipe.yaml")
+  }
+
   func write(_ text: String, to name: String) throws {
     try text.write(toFile: path + "/" + name, atomically: false, encoding: .utf8)
   }

@@ -79,14 +79,7 @@ struct OutputTests {
   }
 
   @Test func `A recipe's outputs spare the base, and say so before training`() throws {
-    try scratch.write(
-      """
-      output_dir: run
-      model: { path: model }
-      adapter: { type: lora, rank: 2 }
-      data: { train: train.jsonl }
-      train: { max_steps: 1 }
-      """, to: "recipe.yaml")
+    try scratch.writeOneStepRecipe()
     let model = try scratch.bytes("model/model.safetensors")
     for (change, problem) in [
       ("merge.output=model/", "is the base model's own folder"),

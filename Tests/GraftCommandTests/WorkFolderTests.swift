@@ -101,14 +101,7 @@ struct WorkFolderTests {
   @Test(arguments: ["merged", "merged.gguf"])
   func `A merge that is ended before its proof leaves nothing, and says so`(_ output: String) throws {
     try scratch.write(Scratch.rowsAlike.joined(separator: "\n"), to: "train.jsonl")
-    try scratch.write(
-      """
-      output_dir: run
-      model: { path: model }
-      adapter: { type: lora, rank: 2 }
-      data: { train: train.jsonl }
-      train: { max_steps: 1 }
-      """, to: "recipe.yaml")
+    try scratch.writeOneStepRecipe()
     try #require(try run(["train", "recipe.yaml"]).code == 0)
     let merge = ["merge", "model", "run/adapter", "--probe", "text.txt", "--output", output]
     let stopped = try interrupt(merge, with: SIGTERM) {

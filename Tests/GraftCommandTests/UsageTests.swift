@@ -86,24 +86,4 @@ struct UsageTests {
       #expect(ending.code == 2 && ending.errors.contains(reason), "\(adapter): \(ending.code) \(ending.errors)")
     }
   }
-
-  @Test func `A dry run shows the plan and its forecast, and writes nothing`() throws {
-    try scratch.copy("models/llama-tied", as: "model")
-    try scratch.write("{\"text\": \"abc abc\"}", to: "train.jsonl")
-    try scratch.write(
-      "output_dir: run\nmodel: {path: model}\nadapter: {type: lora}\ndata: {train: train.jsonl}\n", to: "r.yaml")
-    let ending = try run("train", "r.yaml", "--dry-run")
-    #expect(ending.code == 0 && ending.output.contains("forecast") && ending.output.contains("trainable numbers"))
-    #expect(!FileManager.default.fileExists(atPath: scratch.path + "/run"))
-  }
-
-  @Test func `A run that would take more memory than allowed is refused before its first step`() throws {
-    try scratch.copy("models/llama-tied", as: "model")
-    try scratch.write("{\"text\": \"abc abc\"}", to: "train.jsonl")
-    try scratch.write(
-      "output_dir: run\nmodel: {path: model}\nadapter: {type: lora}\ndata: {train: train.jsonl}\n", to: "r.yaml")
-    let ending = try run("train", "r.yaml", "memory_limit_gb=0.001")
-    #expect(ending.code == 1 && ending.errors.contains("allowed; set train.activation_checkpointing: true"))
-    #expect(!ending.errors.contains("step 1/"))
-  }
 }

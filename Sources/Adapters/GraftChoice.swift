@@ -29,6 +29,8 @@ extension AdaptableNetwork {
       guard !modules.isEmpty else { throw unmatched("modules_to_save", entry, among: linears + tables, "modules") }
       choice.saved.formUnion(modules)
     }
+    // Nothing but what learns whole, as an output layer on a frozen body.
+    if plan.targets == .names([]), !choice.saved.isEmpty { return choice }
     let wanted = try blocks(plan.layers, linears)
     if Catalogue.block.contains(where: { $0.method == plan.method }) {
       return try chooseBlocks(plan, wanted, choice)

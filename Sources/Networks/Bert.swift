@@ -96,10 +96,13 @@ public struct Bert: Classifier {
     hidden(batch, through: layers.count, context).gathered(batch.starts)
   }
 
+  /// The first tokens behind the pooler, `[sequences, width]`.
+  public func pooled(_ states: Tensor, _ context: Context) -> Tensor { pooler(states, context).tanh }
+
   /// The classifier's product with the pooled states, `[sequences, labels]`; these themselves, `[sequences, width]`, where
   /// there is no head.
   public func logits(_ states: Tensor, _ context: Context) -> Tensor {
-    let pooled = pooler(states, context).tanh
+    let pooled = pooled(states, context)
     return classifier.map { $0(pooled, context) } ?? pooled
   }
 

@@ -10,6 +10,8 @@ public protocol Classifier: TextNetwork {
   var segmentKinds: Int { get }
   /// Names the classes of its head; nothing happens where these are not as many.
   mutating func name(_ labels: [String])
+  /// What the head's matrix is multiplied with, of rows of ``TextNetwork/states(_:_:)``.
+  func pooled(_ states: Tensor, _ context: Context) -> Tensor
   /// Gives it a fresh head for `labels`, drawn from `random`.
   mutating func setHead(labels: [String], random: RandomKey)
 }

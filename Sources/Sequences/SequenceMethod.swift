@@ -25,6 +25,7 @@ public struct SequenceMethod: Sendable, Equatable {
       settings.options = ["skills": "4"]
       return GraftPlan(method: MHR.method, settings: settings)
     case .adapter: return GraftPlan(method: LoRA.method)
+    case .full: return GraftPlan(method: Full.method)
     // Bottlenecks beside every feed-forward branch, as both methods' authors have them.
     case .mos, .ear: return GraftPlan(method: Bottleneck.method, settings: AdapterSettings(rank: 16, alpha: 1.6))
     default: return nil
@@ -33,7 +34,7 @@ public struct SequenceMethod: Sendable, Equatable {
 
   /// Whether an adapter that a recipe has for all is meant for it: one that routes by task only for who routes.
   public func takes(_ common: GraftPlan?) -> Bool {
-    guard let common, strategy.reprograms, strategy != .clr else { return false }
+    guard let common, strategy.takesAdapter else { return false }
     return strategy != .mhr || common.method == MHR.method
   }
 
@@ -45,7 +46,7 @@ public struct SequenceMethod: Sendable, Equatable {
   /// - Throws: a `GraftError` that says why.
   public func check(in scenario: Scenario) throws {
     func refusal(_ text: String) -> GraftError { GraftError("strategy '\(name)' \(text)", key: "strategies") }
-    if let adapter, !strategy.reprograms || strategy == .clr {
+    if let adapter, !strategy.takesAdapter {
       throw refusal(
         "puts no adapter of type '\(adapter.method)' into the body; use strategy: adapter, or remove adapter")
     }

@@ -10,7 +10,9 @@ public enum SequenceStrategy: String, Sendable, CaseIterable {
   case adapter
   /// One adapter, or set of filters and norms, for all tasks, each learned after the other: what forgetting costs.
   case shared
-  /// The same, pulled back to what earlier tasks needed by their Fisher information (Kirkpatrick et al. 2017).
+  /// All weights of one network, taught task after task: what forgetting costs where nothing is frozen.
+  case full
+  /// As `shared`, pulled back to what earlier tasks needed by their Fisher information (Kirkpatrick et al. 2017).
   case ewc
   /// The same, each batch of a task together with kept images of earlier ones (Chaudhry et al. 2019).
   case replay
@@ -30,6 +32,8 @@ public enum SequenceStrategy: String, Sendable, CaseIterable {
   public var isIsolated: Bool { [.head, .probe, .clr, .adapter].contains(self) }
   /// Whether the body learns, not the output layer alone.
   public var reprograms: Bool { self != .head && self != .probe }
+  /// Whether what learns in the body is for the recipe to choose.
+  var takesAdapter: Bool { reprograms && self != .clr && self != .full }
   /// Whether it finds the task of an image by itself.
   public var infersTask: Bool { self == .mos || self == .ear }
   /// Whether it learns channel-wise filters and norms where it is given no adapter.
@@ -39,7 +43,7 @@ public enum SequenceStrategy: String, Sendable, CaseIterable {
   var drawName: String {
     switch self {
     case .mos, .ear: SequenceStrategy.adapter.rawValue
-    case .ewc, .replay, .joint: SequenceStrategy.shared.rawValue
+    case .full, .ewc, .replay, .joint: SequenceStrategy.shared.rawValue
     default: rawValue
     }
   }

@@ -89,3 +89,13 @@ extension TextNetwork {
     return (logits(rows, scored.chunk(0..<scored.targets.count).context), scored.targets)
   }
 }
+
+extension Classifier {
+  /// What the head reads of each of some examples, `[examples, width]`, and the class each should be told.
+  public func pooled(of examples: [Example]) -> (values: Tensor, targets: [Int32]) {
+    let piece = MicroBatch(examples, tasks: [])
+    let scored = ScoredRows(self, piece.batch, piece.labels, Context())
+    let rows = states(piece.batch, Context()).gathered(scored.rows)
+    return (pooled(rows, scored.chunk(0..<scored.targets.count).context).detached, scored.targets)
+  }
+}

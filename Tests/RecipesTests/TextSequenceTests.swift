@@ -10,7 +10,7 @@ struct TextSequenceTests {
   private let folder = NSTemporaryDirectory() + "graft-sequence-" + UUID().uuidString
   private let fixtures = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .appendingPathComponent("Fixtures").path
-  private static let all = TextSequenceStrategy.allCases.map(\.rawValue).joined(separator: ", ")
+  private static let all = (TextSequenceStrategy.standard + [.full]).map(\.rawValue).joined(separator: ", ")
 
   init() throws {
     try Folder.create(folder)
@@ -97,9 +97,9 @@ struct TextSequenceTests {
       if ended == nil { stops += 1 }
     }
     // Two epochs of two steps for each of three tasks; with kept rows up to four a pass; six a pass for all at once.
-    #expect(stops >= 4 * 3 * 5)
+    #expect(stops >= 4 * 3 * 6)
     #expect(try outcome(whole) == outcome(#require(ended)))
-    #expect(try adapters("whole") == adapters("stopped") && adapters("whole").count == 5 * 3 + 1)
+    #expect(try adapters("whole") == adapters("stopped") && adapters("whole").count == 6 * 3 + 1)
   }
 
   @Test func `A finished sequence given again says the same, seconds and all, and makes no step`() throws {
@@ -172,7 +172,8 @@ struct TextSequenceTests {
   @Test func `Tasks of other classes are told apart among their own`() throws {
     let report = try report(
       try sequence(
-        "classes", tasks: [task("x"), task("y")].joined(separator: ", "), model: "bert-cls",
+        "classes", TextSequenceStrategy.allCases.map(\.rawValue).joined(separator: ", "),
+        tasks: [task("x"), task("y")].joined(separator: ", "), model: "bert-cls",
         data: "{format: classification, max_seq_len: 32}"))
     #expect(report.measure == .accuracy)
     #expect(report.tasks.map(\.classNames) == [["blue", "red"], ["down", "left", "up"]])
@@ -188,7 +189,49 @@ struct TextSequenceTests {
     }
     #expect(report.notes[0].contains("5 classes in all"))
     let lines = try String(contentsOfFile: folder + "/classes/predictions.csv", encoding: .utf8).split(separator: "\n")
-    #expect(lines.count == 1 + 6 * 12 && lines[0] == "strategy,task,example,label,predicted")
+    #expect(lines.count == 1 + 9 * 12 && lines[0] == "strategy,task,example,label,predicted")
+  }
+
+  @Test func `Output layers alone add nothing to the body and are the same in any order, and full changes all of it`()
+    throws
+  {
+    func learned(_ output: String, _ tasks: [String]) throws -> SequenceReport {
+      try report(
+        try sequence(
+          output, "head, probe, full", tasks: tasks.map(task).joined(separator: ", "), model: "bert-cls",
+          data: "{format: classification, max_seq_len: 32}", more: "full: {learning_rate: 0.001}"))
+    }
+    let one = try learned("xy", ["x", "y"]), other = try learned("yx", ["y", "x"])
+    let body = try #require(one.results.last).addedToBody[0]
+    // The head the file came with is not of the body.
+    #expect(one.results.prefix(2).allSatisfy { $0.addedToBody == [0, 0] } && body > 0 && body < one.bodySize)
+    for (number, result) in one.results.prefix(2).enumerated() {
+      #expect(result.added[1] * 2 == result.added[0] * 3 && result.outputsUnchanged == true)
+      #expect(result.matrix[1, 0] == other.results[number].matrix[1, 1])
+      #expect(result.matrix[1, 1] == other.results[number].matrix[1, 0])
+    }
+    let (first, second) = (try adapters("xy"), try adapters("yx"))
+    for name in ["head", "probe"] {
+      #expect(first["\(name)/1-x"] == second["\(name)/2-x"] && first["\(name)/2-y"] == second["\(name)/1-y"])
+    }
+    #expect(first["full/1-x"] != second["full/2-x"])
+  }
+
+  @Test func `An output layer solved to the end places every row it was solved for, and is kept when given again`()
+    throws
+  {
+    let texts = [("the quick", "up"), ("quick the", "down"), ("the the quick", "left")]
+    try write(
+      texts.map { "{\"text\": \"\($0)\", \"label\": \"\($1)\"}\n" }.joined(), to: "words.train.jsonl")
+    func solved() throws -> SequenceReport {
+      try report(
+        try sequence(
+          "solved", "probe", tasks: "{name: words, train: words.train.jsonl, eval: words.train.jsonl}", model: "bert-cls",
+          data: "{format: classification, max_seq_len: 32}", more: "probe: {strength: 10000}"))
+    }
+    let first = try solved()
+    #expect(first.results[0].matrix[0, 0] == 1)
+    #expect(try solved().json == first.json)
   }
 
   private func refusal(_ body: () throws -> Void) -> String {
@@ -203,10 +246,13 @@ struct TextSequenceTests {
         more: "ewc: {lamda: 3}\nmerge: {output: m}\ndata_field: 3")
     }
     for part in [
-      "strategy 'sequental' is not known; expected some of adapter, sequential", "did you mean 'sequential'?",
+      "strategy 'sequental' is not known; expected some of head, probe, adapter, sequential", "did you mean 'sequential'?",
       "task 'a' has only one of train and eval", "task 'a/b' cannot name a folder", "'ewc.lamda' is no key",
       "did you mean 'lambda'?", "'merge.output' has no place in a sequence", "unknown key 'data_field'",
     ] { #expect(told.contains(part), "\(part)\n\(told)") }
+    let head = refusal { _ = try report(try sequence("head", "adapter, head")) }
+    #expect(head.contains("'head' learns an output layer that tells classes, and the model writes text"))
+    #expect(!Folder.exists(folder + "/head"))
     #expect(refusal { _ = try sequence("w", tasks: "{name: a}") }.contains("'tasks' has 'a' without files"))
     // The files of one task are not another's to select from.
     let borrowed = refusal {

@@ -82,7 +82,21 @@ struct SequenceRunTests {
     #expect(images > 0 && replay.addedBytes == [shared.addedBytes[0] + images])
   }
 
-  @Test(arguments: [SequenceStrategy.shared, .ewc, .replay, .joint])
+  @Test func `Full is an adapter of type full that all tasks share, and learns the whole body`() throws {
+    let tasks = try tasks(), full = try run(.full, tasks, in: "full")
+    let named = SequenceMethod(.shared, adapter: GraftPlan(method: Full.method), name: "named")
+    let shared = try images.run(named, tasks, in: "named")
+    #expect(full.matrix == shared.matrix && full.predictions == shared.predictions && full.added == shared.added)
+    let file = try Safetensors("\(folder)/full/2-\(tasks[1].name)/state.safetensors")
+    var network = try network(), missing: [String] = []
+    network.forEachConvolution { name, _ in if file[name + ".weight"] == nil { missing.append(name) } }
+    #expect(missing.isEmpty && full.outputsUnchanged == nil)
+    #expect(throws: GraftError.self) {
+      try SequenceMethod(.full, adapter: GraftPlan(method: LoRA.method)).check(in: .task)
+    }
+  }
+
+  @Test(arguments: [SequenceStrategy.shared, .full, .ewc, .replay, .joint])
   func `A strategy that shares what learns learns every task it has just seen`(_ strategy: SequenceStrategy) throws {
     let result = try run(strategy, try tasks(), in: strategy.rawValue)
     #expect((result.matrix[1, 1] ?? 0) > 0.8, "\(result.matrix)")

@@ -35,10 +35,12 @@ public struct RunPlan: Sendable {
 
   /// Opens what `recipe` names.
   ///
-  /// - Parameter scratch: where a model that starts from nothing is made; the run's own folder unless given.
+  /// - Parameters:
+  ///   - scratch: where a model that starts from nothing is made; the run's own folder unless given.
+  ///   - isKept: whether the caller keeps what is learned, so that the recipe need not say where a whole model goes.
   /// - Throws: a ``RecipeError`` for what the recipe asks in vain, a ``FileError`` for what a file gets wrong.
-  public init(_ recipe: Recipe, scratch: String? = nil) throws {
-    try Self.check(recipe)
+  public init(_ recipe: Recipe, scratch: String? = nil, isKept: Bool = false) throws {
+    try Self.check(recipe, isKept: isKept)
     let path =
       try recipe.model.initial.map {
         try InitialModel(recipe: recipe, shape: $0).write(to: (scratch ?? recipe.outputDirectory.path) + "/initial")
@@ -136,7 +138,7 @@ public struct RunPlan: Sendable {
   }
 
   /// Refuses what cannot end well, before anything is loaded.
-  static func check(_ recipe: Recipe) throws {
+  static func check(_ recipe: Recipe, isKept: Bool = false) throws {
     var problems: [RecipeError.Problem] = []
     if recipe.data.packing {
       problems.append(
@@ -152,7 +154,7 @@ public struct RunPlan: Sendable {
           hint: "remove the section; save.keep_best keeps the best evaluation"))
     }
     if recipe.adapter.type == Full.method {
-      if recipe.merge == nil && recipe.export?.gguf == nil {
+      if !isKept && recipe.merge == nil && recipe.export?.gguf == nil {
         problems.append(
           recipe.problem(
             "adapter.type", "'full' leaves no adapter, and nothing says where the model goes",

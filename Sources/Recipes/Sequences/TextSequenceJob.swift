@@ -29,6 +29,14 @@ public struct TextSequenceJob {
     let isClassified = base.network is any Classifier
     // Before anything is written: files that are not there, rows that cannot be used, a folder of something else.
     let output = recipe.outputDirectory.path
+    if !isClassified, let strategy = sequence.strategies.first(where: \.needsClasses) {
+      throw RecipeError(
+        [
+          recipe.problem(
+            "strategies", "'\(strategy)' learns an output layer that tells classes, and the model writes text",
+            hint: "remove it, or give an encoder and rows of classes")
+        ], path: recipe.origin)
+    }
     let data = try TextSequenceData(sequence, isClassified: isClassified, in: output + "/tasks")
     let marks = try keepsItsOwn(data, base: digest)
     let lock = try RunFolder(output)
@@ -119,10 +127,13 @@ public struct TextSequenceJob {
     (recipe.data.train, recipe.data.eval) = ([], [])
     (recipe.train.threads, recipe.log, recipe.save) = (nil, .init(), .init())
     recipe.origins = [:]
-    let own = [
+    var own = [
       "\(sequence.memory) \(sequence.fisherWeight)", "\(sequence.skills) \(sequence.heads) \(sequence.routerRate)",
       "\(sequence.routedRank ?? 0) \(sequence.routedAlpha ?? 0)",
     ]
+    // Keys that came later count where they are given: folders made before are gone on with.
+    if let rate = sequence.fullRate { own.append("full \(rate)") }
+    if sequence.probeStrength != 1 { own.append("probe \(sequence.probeStrength)") }
     return ([recipe.resolvedYAML(toolVersion: "", hashes: [:])] + own).joined(separator: "\n")
   }
 }

@@ -2,6 +2,7 @@ import Adapters
 import Autodiff
 import Files
 import Networks
+import Sequences
 import Text
 import Training
 
@@ -26,7 +27,7 @@ struct TextSequencePlan: Sendable {
     var recipe = recipe
     recipe.data.train = tasks.map { Recipe.Source(RecipePath($0.train)) }
     recipe.data.eval = tasks.map { RecipePath($0.eval) }
-    let plan = try RunPlan(recipe)
+    let plan = try RunPlan(recipe, isKept: true)
     var options = try RunData.options(plan.recipe, plan.model)
     options.classes.labels = plan.classes.names
     let reader = try ExampleReader(
@@ -79,6 +80,26 @@ struct TextSequencePlan: Sendable {
       examples: task.heldOut.map { $0.source.split(separator: ":").last.flatMap { Int($0) } ?? 0 },
       labels: classes.isEmpty
         ? [] : task.heldOut.map { Int32(classes.firstIndex(of: plan.classes.names[Int($0.labels[0])]) ?? -1) })
+  }
+
+  /// The base with an output layer solved to the end for `examples`, `strength` being C.
+  func solved(for examples: [Example], strength: Double) -> any TextNetwork {
+    guard let classifier = untrained as? any Classifier else { return untrained }
+    let size = plan.recipe.eval.batchSize
+    let parts = stride(from: 0, to: examples.count, by: size).map {
+      classifier.pooled(of: Array(examples[$0..<min(examples.count, $0 + size)]))
+    }
+    let solved = LogisticRegression(
+      .concatenated(parts.map(\.values)), labels: parts.flatMap(\.targets), classes: classifier.labels.count,
+      strength: strength)
+    var model = untrained
+    let head = model.headName
+    model.forEachParameter { name, parameter in
+      guard parameter.isTrainable else { return }
+      if name == head + ".weight" { parameter.value = solved.weight }
+      if name == head + ".bias" { parameter.value = solved.bias }
+    }
+    return model
   }
 
   /// Writes the adapter of `model` as `graft train` does.

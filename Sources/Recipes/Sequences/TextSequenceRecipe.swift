@@ -8,12 +8,14 @@ import Foundation
 ///     adapter: {type: lora, rank: 8, alpha: 16}
 ///     data: {format: classification}
 ///     train: {epochs: 2, batch_size: 16, learning_rate: 1e-3}
-///     strategies: [adapter, sequential, replay, ewc, mhr, joint]
+///     strategies: [adapter, sequential, replay, ewc, mhr, joint]    # also full; head and probe for an encoder
 ///     tasks:
 ///       - {name: tweets, train: tweets.train.jsonl, eval: tweets.test.jsonl}
 ///     memory: 100                                      # rows of each learned task for replay and ewc
 ///     ewc: {lambda: 100}
 ///     mhr: {skills: 4, heads: 1, router_rate: 100}     # also rank and alpha, where they differ from the adapter's
+///     full: {learning_rate: 5e-5}                      # train.learning_rate unless given
+///     probe: {strength: 1}                             # C of the regression: the less, the more it is held back
 ///
 /// A task without files of its own takes the rows of `data.train` and `data.eval` whose `data.task_field` is its
 /// `select`, which is its name unless given. `train` and its kin hold for each task. ``TextSequenceStrategy/mhr`` takes
@@ -39,18 +41,22 @@ public struct TextSequenceRecipe: Sendable {
   /// What is learned, in order.
   public internal(set) var tasks: [Task] = []
   /// What is compared.
-  public internal(set) var strategies = TextSequenceStrategy.allCases
+  public internal(set) var strategies = TextSequenceStrategy.standard
   /// Rows of each learned task that ``TextSequenceStrategy/replay`` keeps and ``TextSequenceStrategy/ewc`` measures.
   public internal(set) var memory = 100
   /// λ of ``TextSequenceStrategy/ewc``.
   public internal(set) var fisherWeight = 100.0
   /// What ``TextSequenceStrategy/mhr`` has of its own; rank and alpha are the adapter's where nil.
   public internal(set) var skills = 8, heads = 1, routerRate = 100.0, routedRank: Int?, routedAlpha: Double?
+  /// The learning rate of ``TextSequenceStrategy/full``; the recipe's where nil.
+  public internal(set) var fullRate: Double?
+  /// C of ``TextSequenceStrategy/probe``.
+  public internal(set) var probeStrength = 1.0
 
   /// Whether `data` itself names files; those of tasks are for these tasks alone.
   private var hasCommonFiles = false
 
-  static let ownKeys = ["strategies", "tasks", "memory", "ewc", "mhr"]
+  static let ownKeys = ["strategies", "tasks", "memory", "ewc", "mhr", "full", "probe"]
 
   /// Reads the recipe at `path`.
   ///
@@ -90,6 +96,14 @@ public struct TextSequenceRecipe: Sendable {
           fisherWeight = Codec.number("≥ 0") { $0 >= 0 }.read(node, &context) ?? fisherWeight
         }
       case "mhr": readRouting(pair.value, &context)
+      case "full":
+        PlainRecipe.forEach(pair.value, "full.", ["learning_rate"], of: "a sequence", &context) { _, node, context in
+          fullRate = Codec.number("> 0") { $0 > 0 }.read(node, &context)
+        }
+      case "probe":
+        PlainRecipe.forEach(pair.value, "probe.", ["strength"], of: "a sequence", &context) { _, node, context in
+          probeStrength = Codec.number("> 0") { $0 > 0 }.read(node, &context) ?? probeStrength
+        }
       default: break
       }
     }
@@ -204,8 +218,9 @@ public struct TextSequenceRecipe: Sendable {
       refuse(
         "adapter.type",
         recipe.adapter.type == "full"
-          ? "full leaves the base no frozen network" : "mhr routes by task, which is a strategy of its own",
-        hint: "give a type such as lora" + (recipe.adapter.type == "mhr" ? ", and 'mhr' among strategies" : ""))
+          ? "full leaves the base no frozen network and is a strategy of its own"
+          : "mhr routes by task, which is a strategy of its own",
+        hint: "give a type such as lora, and '\(recipe.adapter.type)' among strategies")
     }
     let selecting = tasks.filter { $0.train.isEmpty }
     if !selecting.isEmpty, recipe.data.taskField == nil || !hasCommonFiles {

@@ -1,3 +1,4 @@
+import Adapters
 import Autodiff
 import Files
 import Networks
@@ -51,7 +52,22 @@ struct TextSequenceRun {
   private var recipe: Recipe {
     var recipe = sequence.recipe
     recipe.data.taskField = nil
-    guard strategy == .mhr else { return recipe }
+    switch strategy {
+    case .head, .probe:
+      // The output layer, which always learns, and nothing else.
+      recipe.adapter = Recipe.Adapter()
+      (recipe.adapter.type, recipe.adapter.targetModules) = (LoRA.method, .names([]))
+    case .full:
+      recipe.adapter = Recipe.Adapter()
+      recipe.adapter.type = Full.method
+      if let rate = sequence.fullRate { recipe.train.learningRate = rate }
+    case .mhr: routeByTask(&recipe)
+    case .adapter, .sequential, .replay, .ewc, .joint: break
+    }
+    return recipe
+  }
+
+  private func routeByTask(_ recipe: inout Recipe) {
     recipe.data.taskField = TextSequenceData.field
     recipe.adapter.type = "mhr"
     recipe.adapter.options = ["skills": .integer(sequence.skills), "heads": .integer(sequence.heads)]
@@ -59,7 +75,6 @@ struct TextSequenceRun {
     if let alpha = sequence.routedAlpha { (recipe.adapter.alpha, recipe.adapter.scale) = (alpha, nil) }
     (recipe.adapter.dropout, recipe.adapter.initialization) = (0, .default)
     recipe.train.roleRates["router"] = sequence.routerRate
-    return recipe
   }
 
   private func isolated() throws -> Outcome {
@@ -68,7 +83,9 @@ struct TextSequenceRun {
     for (number, task) in data.tasks.enumerated() {
       let plan = try TextSequencePlan(recipe, [task]), own = plan.tasks[0]
       let place = try place(task.name, number)
-      let learned = try learn(plan, plan.untrained, own.train, task.name, place)
+      let learned =
+        strategy == .probe
+        ? try solve(plan, own.train, place) : try learn(plan, plan.untrained, own.train, task.name, place)
       let measured = try measured(place, seconds: learned.seconds, count: 1) {
         // What is stored in another form than it was trained in computes nearly, not exactly, the same.
         let served = plan.plan.storesAnotherForm ? try plan.readBack(place + "/adapter") : learned.model
@@ -185,6 +202,17 @@ struct TextSequenceRun {
     }
     if isFresh || !Folder.exists(place + "/adapter") { try plan.save(run.model, to: place + "/adapter") }
     return Learned(model: run.model, seconds: seconds)
+  }
+
+  /// Solves a task's output layer, or takes what was solved before, and leaves it in `place`.
+  private func solve(_ plan: TextSequencePlan, _ examples: [Example], _ place: String) throws -> Learned {
+    if Folder.exists(place + "/measured.json") {
+      return Learned(model: try plan.readBack(place + "/adapter"), seconds: 0)
+    }
+    if shouldStop() { throw Stopped() }
+    let begun = secondsNow(), model = plan.solved(for: examples, strength: sequence.probeStrength)
+    try plan.save(model, to: place + "/adapter")
+    return Learned(model: model, seconds: secondsNow() - begun)
   }
 
   /// What `place` holds of measures made before; else what `make` measures, which is then kept there.

@@ -12,7 +12,7 @@ public struct SequenceResult: Sendable {
   public var added: [Int] = []
   /// The same without the output layer.
   public var addedToBody: [Int] = []
-  /// Bytes of the files that keep them, and of images kept for replay.
+  /// Bytes of the files that keep them, of examples kept for replay and of numbers kept to hold what was learned.
   public var addedBytes: [Int] = []
   /// What each task took to learn.
   public var seconds: [Double] = []

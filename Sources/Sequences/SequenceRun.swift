@@ -175,7 +175,7 @@ public struct SequenceRun {
     let images = strategy == .replay ? tasks.dropLast().map(\.train) : []
     let imageBytes = images.reduce(0) { $0 + min(settings.memory, $1.indices.count) * $1.set.imageBytes }
     let state = strategy == .joint ? try bytesKept("all", 0) : try bytesKept(tasks[last].name, last)
-    result.addedBytes = [state + imageBytes]
+    result.addedBytes = [state + imageBytes + 4 * anchor.count]
     result.predictions = try tasks.indices.map { number in
       try logits(learned, number, layout.choices(of: number, after: last) ?? layout.own[number]).rowArgmax
         .map(Int32.init)

@@ -13,6 +13,9 @@ public struct Anchor: Sendable {
   /// Σ F_t, and Σ F_t θ_t, by parameter.
   private var stiffness: [String: Tensor] = [:], pull: [String: Tensor] = [:]
 
+  /// The numbers it keeps.
+  public var count: Int { (Array(stiffness.values) + Array(pull.values)).reduce(0) { $0 + $1.count } }
+
   /// Nothing held yet.
   public init(weight: Double) { self.weight = Float(weight) }
 

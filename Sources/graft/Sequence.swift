@@ -13,7 +13,8 @@ struct Sequence: ParsableCommand {
         clr         channel-wise filters, batch norms and an output layer a task: forgets nothing, proven bit for bit
         adapter     an adapter of any family and an output layer a task: the same
         shared      one set of filters and norms, or one adapter, for all tasks, each learned after the other
-        ewc         the same, held to what earlier tasks needed
+        full        all weights of one network, taught task after task
+        ewc         as shared, held to what earlier tasks needed
         replay      the same, with images of earlier tasks in every batch
         mhr         the same with an inventory of skills that each task mixes in its own way
         joint       the same on all tasks at once: what there is to reach
@@ -22,9 +23,11 @@ struct Sequence: ParsableCommand {
       In scenarios class and domain the task is not told: clr, adapter and mhr have no place there, mos and ear
       no other (mos only in class).
       Of texts, where the recipe has the sections of a run:
+        head, probe as above, on an encoder
         adapter     an adapter a task: forgets nothing, proven bit for bit
+        full        all weights of one model, taught task after task
         sequential  one adapter for all tasks, each learned after the other
-        replay, ewc, joint   as above
+        replay, ewc, joint   as above, for one adapter
         mhr         one inventory of skills, mixed anew for each task
       The output folder holds results.json, the matrix as CSV, predictions.csv, a heat map for each, curves.svg and
       report.html. Given again, the command goes on where it stopped.

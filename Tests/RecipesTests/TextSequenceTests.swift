@@ -226,12 +226,21 @@ struct TextSequenceTests {
     func solved() throws -> SequenceReport {
       try report(
         try sequence(
-          "solved", "probe", tasks: "{name: words, train: words.train.jsonl, eval: words.train.jsonl}", model: "bert-cls",
+          "solved", "probe", tasks: "{name: words, train: words.train.jsonl, eval: words.train.jsonl}",
+          model: "bert-cls",
           data: "{format: classification, max_seq_len: 32}", more: "probe: {strength: 10000}"))
     }
     let first = try solved()
     #expect(first.results[0].matrix[0, 0] == 1)
     #expect(try solved().json == first.json)
+  }
+
+  @Test func `What replay and ewc keep for the next task counts among the bytes`() throws {
+    let results = try report(try sequence("bytes", "sequential, replay, ewc")).results
+    let state = results[0].addedBytes[0]
+    // Three rows of six tokens of each of two tasks; two numbers for each that learns.
+    #expect(results[1].addedBytes == [state + 2 * 3 * 6 * 4])
+    #expect(results[2].addedBytes == [state + 2 * 4 * results[2].added[0]])
   }
 
   private func refusal(_ body: () throws -> Void) -> String {
@@ -246,7 +255,8 @@ struct TextSequenceTests {
         more: "ewc: {lamda: 3}\nmerge: {output: m}\ndata_field: 3")
     }
     for part in [
-      "strategy 'sequental' is not known; expected some of head, probe, adapter, sequential", "did you mean 'sequential'?",
+      "strategy 'sequental' is not known; expected some of head, probe, adapter, sequential",
+      "did you mean 'sequential'?",
       "task 'a' has only one of train and eval", "task 'a/b' cannot name a folder", "'ewc.lamda' is no key",
       "did you mean 'lambda'?", "'merge.output' has no place in a sequence", "unknown key 'data_field'",
     ] { #expect(told.contains(part), "\(part)\n\(told)") }

@@ -82,6 +82,16 @@ struct SequenceRunTests {
     #expect(images > 0 && replay.addedBytes == [shared.addedBytes[0] + images])
   }
 
+  @Test func `EWC pays for two numbers for each of the body that it holds`() throws {
+    let tasks = try tasks(), shared = try run(.shared, tasks, in: "shared"), ewc = try run(.ewc, tasks, in: "ewc")
+    let file = try Safetensors("\(folder)/shared/2-\(tasks[1].name)/state.safetensors")
+    let head = try network().headName + "."
+    let held = try file.names.filter { !$0.hasPrefix(head) && !$0.contains("running_") }.reduce(0) {
+      $0 + (try file.entry($1).count)
+    }
+    #expect(held > 0 && ewc.addedBytes == [shared.addedBytes[0] + 2 * 4 * held])
+  }
+
   @Test func `Full is an adapter of type full that all tasks share, and learns the whole body`() throws {
     let tasks = try tasks(), full = try run(.full, tasks, in: "full")
     let named = SequenceMethod(.shared, adapter: GraftPlan(method: Full.method), name: "named")

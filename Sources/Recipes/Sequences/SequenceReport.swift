@@ -89,12 +89,13 @@ public struct SequenceReport: Sendable {
     return what + """
 
       average \(measure): mean of R(T,j). incremental: mean over i of the mean of R(i,j), j ≤ i.
-      BWT: mean of R(T,j) − R(j,j), j < T (Lopez-Paz 2017). FWT: mean of R(j−1,j) − b(j), b of the untrained network.
+      BWT: mean of R(T,j) − R(j,j), j < T (Lopez-Paz 2017). FWT: mean of R(j−1,j) − b(j), b of the untrained network;
+      none where nothing is carried from task to task.
       forgotten since best: mean of the best R(i,j), i < T, less R(T,j) (Chaudhry 2018); since learned: of R(j,j) − R(T,j).
       numbers a task: all that is kept for it, running moments and output layer included; of the body: without the output
-      layer, as a share of the frozen network's numbers; bytes a task: of the files that keep them, and of images kept for
-      replay. Where tasks share what learns it is kept once. seconds a task: learning it, with the features of a body that
-      does not learn, which are made once for all strategies.
+      layer, as a share of the frozen network's numbers; bytes a task: of the files that keep them, of examples kept for
+      replay (texts as four bytes a token) and of what ewc keeps. Where tasks share what learns it is kept once. seconds a
+      task: learning it, with the features of a body that does not learn, which are made once for all strategies.
       """
   }
 

@@ -147,6 +147,9 @@ struct TextSequenceRun {
       }
     }
     try self.count(plan, in: try place(stages[stages.count - 1], stages.count - 1), &result)
+    // What lies in memory for the next task: kept rows as token ids, and what the anchor holds.
+    let rows = strategy == .replay ? plan.tasks.dropLast().flatMap { plan.kept(of: $0, sequence.memory) } : []
+    result.addedBytes[0] += rows.reduce(4 * anchor.count) { $0 + 4 * $1.ids.count }
     result.predictions = zip(plan.tasks, last).enumerated().compactMap { number, pair in
       pair.1.predictions.isEmpty ? nil : named(pair.1.predictions, plan, pair.0, number)
     }

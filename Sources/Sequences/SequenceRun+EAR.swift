@@ -161,8 +161,6 @@ extension SequenceRun {
   private func onDisk(_ number: Int, _ host: Int?) throws -> any ImageNetwork {
     guard let host else { return try served(number) }
     let lender = try served(host)
-    var network = try lent(number, by: lender)
-    try TaskState(stateFile(tasks[number].name, number), like: TaskState(of: network)).install(into: &network)
-    return opened(network, like: lender)
+    return opened(try restored(tasks[number].name, number, try lent(number, by: lender)), like: lender)
   }
 }

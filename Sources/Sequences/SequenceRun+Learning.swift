@@ -44,9 +44,25 @@ extension SequenceRun {
 
   /// What serves a task that shares nothing, as it lies on disk.
   func served(_ number: Int) throws -> any ImageNetwork {
-    var served = try learner(of: number).settled
-    try TaskState(stateFile(tasks[number].name, number), like: TaskState(of: served)).install(into: &served)
-    return served
+    try restored(tasks[number].name, number, try learner(of: number).settled)
+  }
+
+  /// `network` with what was learned as `name`.
+  func restored(_ name: String, _ number: Int, _ network: any ImageNetwork) throws -> any ImageNetwork {
+    var network = network
+    try TaskState(stateFile(name, number), like: TaskState(of: network)).install(into: &network)
+    return network
+  }
+
+  /// `network` with what was learned as `name` before; else what `make` learns, which is then kept.
+  func learnedOnce(
+    _ name: String, _ number: Int, _ network: any ImageNetwork, make: () throws -> any ImageNetwork
+  ) throws -> any ImageNetwork {
+    try Folder.create(place(name, number))
+    if Folder.exists(stateFile(name, number)) { return try restored(name, number, network) }
+    let learned = try make()
+    try TaskState(of: learned).write(to: stateFile(name, number))
+    return learned
   }
 
   /// Learns a task by itself, and does what belongs to it then; gives what serves it and the seconds all took.
@@ -75,29 +91,23 @@ extension SequenceRun {
     _ network: any ImageNetwork, _ batches: [TaskBatches], _ name: String, _ number: Int, settling: Bool = false,
     _ progress: (String) -> Void, prepare: (inout TaskTraining) throws -> Void = { _ in }
   ) throws -> any ImageNetwork {
-    let place = place(name, number), finished = stateFile(name, number), half = place + "/unfinished"
-    try Folder.create(place)
-    if Folder.exists(finished) {
-      var network = settling ? network.settled : network
-      try TaskState(finished, like: TaskState(of: network)).install(into: &network)
-      return network
-    }
-    let clock = ContinuousClock.now
-    var training = TaskTraining(network, on: batches, settings, random: random[name])
-    training.routesByTask = method.routesByTask
-    training.consistency = try method.plan.flatMap { try Catalogue.consistency(of: $0.method, $0.settings) }
-    try prepare(&training)
-    if Folder.exists(half) { try training.restore(from: half) }
-    while training.epoch < settings.epochs {
-      let loss = try training.run()
-      progress("\(method.name): \(name), epoch \(training.epoch)/\(settings.epochs), loss \(rounded(loss))")
-      if training.epoch < settings.epochs {
-        try training.save(to: half, seconds: training.secondsBefore + seconds(since: clock))
+    let half = place(name, number) + "/unfinished"
+    return try learnedOnce(name, number, settling ? network.settled : network) {
+      let clock = ContinuousClock.now
+      var training = TaskTraining(network, on: batches, settings, random: random[name])
+      training.routesByTask = method.routesByTask
+      training.consistency = try method.plan.flatMap { try Catalogue.consistency(of: $0.method, $0.settings) }
+      try prepare(&training)
+      if Folder.exists(half) { try training.restore(from: half) }
+      while training.epoch < settings.epochs {
+        let loss = try training.run()
+        progress("\(method.name): \(name), epoch \(training.epoch)/\(settings.epochs), loss \(rounded(loss))")
+        if training.epoch < settings.epochs {
+          try training.save(to: half, seconds: training.secondsBefore + seconds(since: clock))
+        }
       }
+      return settling ? training.network.settled : training.network
     }
-    let learned = settling ? training.network.settled : training.network
-    try TaskState(of: learned).write(to: finished)
-    return learned
   }
 
   /// The seconds that `body` took, and those before it was interrupted; once it has ended, what it took then.

@@ -8,16 +8,9 @@ extension SequenceRun {
   func probed(
     _ number: Int, _ learner: any ImageNetwork, _ progress: (String) -> Void
   ) throws -> any ImageNetwork {
-    let finished = stateFile(tasks[number].name, number)
-    try Folder.create(place(tasks[number].name, number))
-    var learner = learner
-    if Folder.exists(finished) {
-      try TaskState(finished, like: TaskState(of: learner)).install(into: &learner)
-      return learner
+    try learnedOnce(tasks[number].name, number, learner) {
+      try solved(learner, [number], first: tasks.map { _ in 0 }, progress)
     }
-    try solve(&learner, [number], first: tasks.map { _ in 0 }, progress)
-    try TaskState(of: learner).write(to: finished)
-    return learner
   }
 
   /// After each task an output layer solved for the images of all tasks so far: no sequence is learned, and nothing that
@@ -27,15 +20,10 @@ extension SequenceRun {
     for (number, task) in tasks.enumerated() {
       let choices = layout.choices(of: number, after: number) ?? layout.own[number]
       var learner = try learner(classes: Array(layout.labels[choices]), key: random["head"])
-      let finished = stateFile(task.name, number)
       result.seconds.append(
         try timed(place(task.name, number)) {
-          try Folder.create(place(task.name, number))
-          if Folder.exists(finished) {
-            try TaskState(finished, like: TaskState(of: learner)).install(into: &learner)
-          } else {
-            try solve(&learner, Array(0...number), first: layout.own.map(\.lowerBound), progress)
-            try TaskState(of: learner).write(to: finished)
+          learner = try learnedOnce(task.name, number, learner) {
+            try solved(learner, Array(0...number), first: layout.own.map(\.lowerBound), progress)
           }
         })
       answers = []
@@ -52,10 +40,11 @@ extension SequenceRun {
     return result
   }
 
-  /// Solves the output layer for the images of some tasks, whose first classes are the outputs `first`.
-  private func solve(
-    _ learner: inout any ImageNetwork, _ numbers: [Int], first: [Int], _ progress: (String) -> Void
-  ) throws {
+  /// `learner` with an output layer solved for the images of some tasks, whose first classes are the outputs `first`.
+  private func solved(
+    _ learner: any ImageNetwork, _ numbers: [Int], first: [Int], _ progress: (String) -> Void
+  ) throws -> any ImageNetwork {
+    var learner = learner
     var parts: [Tensor] = [], labels: [Int32] = []
     for number in numbers {
       let task = tasks[number]
@@ -71,5 +60,6 @@ extension SequenceRun {
     }
     let names = numbers.map { tasks[$0].name }.joined(separator: ", ")
     progress("\(method.name): \(names), \(solved.steps) steps, largest gradient \(solved.gradient)")
+    return learner
   }
 }

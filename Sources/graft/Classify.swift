@@ -94,9 +94,6 @@ extension Confusion {
   var table: String {
     let names = labels.map { $0.count > 16 ? $0.prefix(15) + "…" : Substring($0) }.map(String.init)
     let cells = [["is \\ told"] + names] + zip(names, counts).map { [$0] + $1.map(String.init) }
-    let widths = cells[0].indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
-    return cells.map { row in
-      zip(row, widths).map { String(repeating: " ", count: $1 - $0.count) + $0 }.joined(separator: "  ")
-    }.joined(separator: "\n")
+    return alignedColumns(cells, left: 0).map { $0.joined(separator: "  ") }.joined(separator: "\n")
   }
 }

@@ -112,14 +112,10 @@ public struct ComparisonTable: Sendable {
 
   /// The table in Markdown, as wide as its cells.
   public var markdown: String {
-    let heads = heads, lines = [heads] + rows.map(cells)
-    let widths = heads.indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
-    func line(_ cells: [String]) -> String {
-      "| "
-        + zip(cells, widths).map { $0 + String(repeating: " ", count: $1 - $0.count) }.joined(separator: " | ") + " |"
-    }
-    let rule = "|" + widths.map { String(repeating: "-", count: $0 + 2) }.joined(separator: "|") + "|"
-    var text = ([line(heads), rule] + rows.map { line(cells($0)) }).joined(separator: "\n")
+    let lines = alignedColumns([heads] + rows.map(cells))
+    let rule = "|" + lines[0].map { String(repeating: "-", count: $0.count + 2) }.joined(separator: "|") + "|"
+    let drawn = lines.map { "| " + $0.joined(separator: " | ") + " |" }
+    var text = ([drawn[0], rule] + drawn.dropFirst()).joined(separator: "\n")
     if let before {
       let perplexity = tellsClasses ? "" : ", perplexity \(number(exponential(before)))"
       text += "\n\nBefore training: loss \(number(before))\(perplexity)."

@@ -110,13 +110,7 @@ public struct MergeModes: Sendable {
         percent(mode.proof?.agreement ?? 1),
       ] + change + [mode.holds ? "yes" : "no"]
     }
-    let widths = head.indices.map { column in ([head] + rows).map { $0[column].count }.max() ?? 0 }
-    return ([head] + rows).map { row in
-      row.enumerated().map { column, cell in
-        let space = String(repeating: " ", count: widths[column] - cell.count)
-        return column == 0 ? cell + space : space + cell
-      }.joined(separator: "   ")
-    }.joined(separator: "\n")
+    return alignedColumns([head] + rows, left: 1).map { $0.joined(separator: "   ") }.joined(separator: "\n")
   }
 
   /// The comparison as JSON, one object a mode.

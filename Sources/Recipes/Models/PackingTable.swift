@@ -27,13 +27,8 @@ public enum PackingTable {
         packing.gguf == nil ? "folder" : "GGUF or folder", meaning,
       ]
     }
-    let table = [["packing", "bits", "columns", "file", ""]] + rows
-    let widths = (0..<4).map { column in table.map { $0[column].count }.max() ?? 0 }
-    return table.map { row in
-      let cells = row.enumerated().map { index, cell in
-        index < 4 ? cell + String(repeating: " ", count: widths[index] - cell.count) : cell
-      }
-      let line = cells.joined(separator: "   ")
+    return alignedColumns([["packing", "bits", "columns", "file", ""]] + rows).map { row in
+      let line = row.joined(separator: "   ")
       return String(line[..<(line.lastIndex { $0 != " " }.map(line.index(after:)) ?? line.startIndex)])
     }.joined(separator: "\n")
   }

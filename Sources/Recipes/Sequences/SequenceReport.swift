@@ -69,11 +69,7 @@ public struct SequenceReport: Sendable {
 
   /// The table as aligned text, and what its columns mean.
   public var text: String {
-    let all = [head] + rows
-    let widths = head.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
-    let lines = all.map { row in
-      row.enumerated().map { $1 + String(repeating: " ", count: widths[$0] - $1.count) }.joined(separator: "  ")
-    }
+    let lines = alignedColumns([head] + rows).map { $0.joined(separator: "  ") }
     return (lines + [""] + inferenceLines + [definitions] + notes).joined(separator: "\n")
   }
 

@@ -44,13 +44,26 @@ extension LanguageModel {
     after prompt: [Int32], limit: Int, stop: Set<Int32>, _ sampling: Sampling = Sampling(),
     onToken: (Int32) -> Bool = { _ in true }
   ) -> [Int32] {
+    generate(after: prompt, limit: limit, stop: stop, sampling, check: { _ in }, onToken: onToken)
+  }
+
+  /// The same; `check` is shown the logits from which each token is chosen.
+  ///
+  /// - Throws: what `check` throws.
+  @discardableResult
+  public func generate(
+    after prompt: [Int32], limit: Int, stop: Set<Int32>, _ sampling: Sampling,
+    check: (Tensor) throws -> Void, onToken: (Int32) -> Bool = { _ in true }
+  ) rethrows -> [Int32] {
     guard !prompt.isEmpty else { return [] }
     let cache = makeCache()
     var written: [Int32] = []
     var states = states(prompt, cache: cache)
     while written.count < limit && cache.count < contextLength {
       let last = states.rows(states.shape[0] - 1..<states.shape[0])
-      let token = sampling.choose(logits(last, Context()).values, position: prompt.count + written.count)
+      let logits = logits(last, Context())
+      try check(logits)
+      let token = sampling.choose(logits.values, position: prompt.count + written.count)
       if stop.contains(token) { break }
       written.append(token)
       if !onToken(token) { break }

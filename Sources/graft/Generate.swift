@@ -44,7 +44,9 @@ struct Generate: ParsableCommand, Interruptible {
     let sampling = Sampling(
       temperature: temperature, topP: topP, random: RandomKey(seed: UInt64(bitPattern: Int64(seed)))["generate"])
     var stream = TokenizerStream(tokenizer)
-    network.generate(after: ids, limit: maxNewTokens, stop: loaded.stopTokens, sampling) { token in
+    try network.generate(
+      after: ids, limit: maxNewTokens, stop: loaded.stopTokens, sampling, check: { try loaded.require(finite: $0) }
+    ) { token in
       Console.partial(stream.text(for: Int(token)))
       return Interruption.signal == nil
     }

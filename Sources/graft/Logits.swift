@@ -46,6 +46,7 @@ struct Logits: ParsableCommand {
       throw UsageError(description: "\(tokens.count) tokens; expected 1 to \(network.contextLength)")
     }
     let logits = network.logits(TokenBatch([tokens]))
+    try loaded.require(finite: logits)
     try Safetensors.write(
       [
         TensorToWrite(name: "logits", floats: logits.values, shape: logits.shape.dimensions),

@@ -41,6 +41,42 @@ struct NotFiniteTests {
     }
   }
 
+  @Test func `Nothing is written, told or classed by a model that computes no numbers`() throws {
+    try spoil("broken", "model.norm.weight", with: nan)
+    try scratch.copy("models/bert-cls", as: "encoder")
+    try spoil("encoder", "classifier.weight", with: nan)
+    try scratch.write("{\"text\": \"the quick\"}\n", to: "rows.jsonl")
+    for arguments in [
+      ["logits", "broken", "--text", "the", "--out", "logits.safetensors"], ["generate", "broken", "--prompt", "the"],
+      ["logits", "encoder", "--text", "the", "--out", "logits.safetensors"], ["classify", "encoder", "--text", "the"],
+      ["classify", "encoder", "--file", "rows.jsonl", "--output", "told.jsonl"],
+    ] {
+      let ending = try run(arguments), tensor = arguments[1] == "broken" ? "model.norm.weight" : "classifier.weight"
+      #expect(
+        ending.code == 3 && ending.errors.contains("tensor '\(tensor)': holds nan") && ending.output.isEmpty,
+        "\(arguments): \(ending.code) \(ending.output)\(ending.errors)")
+    }
+    #expect(["logits.safetensors", "told.jsonl"].allSatisfy { !Folder.exists(scratch.path + "/" + $0) })
+  }
+
+  @Test func `A run whose first evaluation is no number ends before its first step`() throws {
+    try spoil("broken", "model.norm.weight", with: nan)
+    try scratch.write("{\"text\": \"the quick brown fox\"}\n", to: "rows.jsonl")
+    try scratch.write(
+      """
+      output_dir: run
+      model: {path: broken}
+      adapter: {type: lora}
+      data: {train: rows.jsonl, eval: rows.jsonl}
+      train: {max_steps: 1}
+      eval: {at_start: true}
+      """, to: "r.yaml")
+    let ending = try run(["train", "r.yaml"])
+    #expect(
+      ending.code == 3 && ending.errors.contains("so its losses on held-out rows are not finite"), "\(ending.errors)")
+    #expect(!ending.errors.contains("step 1/") && !ending.errors.contains("held out after"))
+  }
+
   @Test func `A scale that is no number is found in Graft's own form`() throws {
     let packed = try run([
       "quantize", "model", "--packing", "int4-g32", "--skip", "down_proj", "--output", "packed",

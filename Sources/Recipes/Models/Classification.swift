@@ -44,17 +44,18 @@ public struct Classification: Sendable {
 
   /// The class of one text, or of a pair.
   ///
-  /// - Throws: a ``FileError`` when it is longer than the model reads, and for a pair when it reads none.
+  /// - Throws: a ``FileError`` when it is longer than the model reads, for a pair when it reads none, and for a model whose
+  ///   logits are not finite.
   public func tell(_ text: String, pair: String?) throws -> ClassifiedText {
     if pair != nil { try model.requirePairs() }
-    return tell([try reader(tooLong: .error).example(text, pair, source: "the text")])[0]
+    return try tell([try reader(tooLong: .error).example(text, pair, source: "the text")])[0]
   }
 
   /// The class of every row of a file; longer rows are cut at the right.
   ///
   /// Rows may name their classes as the model does, or by number.
   /// - Throws: a ``FileError`` for a row that is malformed or names a class the model does not know, and for pairs when it
-  ///   reads none.
+  ///   reads none; and for a model whose logits are not finite.
   public func tell(file: String) throws -> [ClassifiedText] {
     if fields.pair != nil { try model.requirePairs() }
     var named = self
@@ -62,13 +63,15 @@ public struct Classification: Sendable {
     let isNumbered = !found.isSubset(of: labels) && found.allSatisfy { Int($0).map(labels.indices.contains) ?? false }
     if isNumbered { named.fields.labels = labels.indices.map(String.init) }
     let examples = try named.reader(tooLong: .truncateRight).read(file).examples
-    return stride(from: 0, to: examples.count, by: 16).flatMap { start in
-      tell(Array(examples[start..<min(examples.count, start + 16)]))
+    return try stride(from: 0, to: examples.count, by: 16).flatMap { start in
+      try tell(Array(examples[start..<min(examples.count, start + 16)]))
     }
   }
 
-  private func tell(_ examples: [Example]) -> [ClassifiedText] {
-    let probabilities = network.logits(TokenBatch(examples)).softmax
+  private func tell(_ examples: [Example]) throws -> [ClassifiedText] {
+    let logits = network.logits(TokenBatch(examples))
+    try model.require(finite: logits)
+    let probabilities = logits.softmax
     let best = probabilities.rowArgmax, values = probabilities.values.map(Double.init), count = labels.count
     return examples.indices.map { row in
       let truth = examples[row].labels[0]

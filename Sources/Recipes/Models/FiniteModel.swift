@@ -38,8 +38,10 @@ extension LoadedModel {
       remedy: "fetch or make the model again")
   }
 
+  /// Refuses a model that computes what is no number.
+  ///
   /// - Throws: a ``FileError`` naming the model, and the tensor to blame, where `logits` are not all finite.
-  func require(finite logits: Tensor, as name: String = "its logits") throws {
+  public func require(finite logits: Tensor, as name: String = "its logits") throws {
     guard logits.isFinite else { throw notFinite(name) }
   }
 

@@ -205,6 +205,8 @@ public final class Run {
     let evaluation = Evaluation(
       training.model, on: plan.data.heldOut, batchSize: plan.recipe.eval.batchSize, tasks: plan.data.tasks)
     let loss = evaluation.loss
+    // Later on it is the rate that is to blame, and what was learned is worth keeping.
+    guard loss.isFinite || training.step > 0 else { throw plan.model.notFinite("its losses on held-out rows") }
     lastEvaluation = evaluation
     plot.add(heldOut: loss, at: training.step)
     say("held out after step \(training.step): \(evaluation.line)")

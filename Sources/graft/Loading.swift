@@ -12,11 +12,3 @@ extension LoadedModel {
     if folds && task == nil { try plan.requireFolding() }
   }
 }
-
-/// Refuses `.GGUF`, which is neither the ending of a file nor meant as the name of a folder.
-func requireKnownEnding(of output: String) throws {
-  guard output.lowercased().hasSuffix(".gguf"), !output.hasSuffix(".gguf") else { return }
-  throw UsageError(
-    description: "--output \(output): a GGUF file's name ends in .gguf, in small letters, and a folder's in another way"
-  )
-}

@@ -38,7 +38,6 @@ struct Merge: ParsableCommand, WritingOnce {
 
   func run() throws {
     guard modes || output != nil else { throw UsageError(description: "--output is missing; or give --modes") }
-    if let output { try requireKnownEnding(of: output) }
     let bounds = try bounds()
     var job = try job(bounds)
     let base = try LoadedModel(model, adapter: adapter, task: task, anyBase: anyBase, folds: true)

@@ -68,7 +68,6 @@ struct Quantize: ParsableCommand, WritingOnce {
   private func textReport(_ settings: QuantizeSettings) throws -> QuantizationReport? {
     try settings.check()
     guard let model = settings.model, let output = settings.output else { return nil }
-    try requireKnownEnding(of: output)
     return try QuantizeJob(try settings.plan(), calibration: settings.calibrationText)
       .run(try LoadedModel(model), to: output) { Console.error($0) }
   }

@@ -24,6 +24,14 @@ struct ForecastTests {
     #expect(!FileManager.default.fileExists(atPath: scratch.path + "/run"))
   }
 
+  @Test func `A dry run refuses what the run would, and makes no folder for results`() throws {
+    try writeSmallRun()
+    let base = try run("train", "r.yaml", "merge.output=model", "--dry-run")
+    #expect(base.code == 2 && base.errors.contains("is the base model's own folder"), "\(base.code) \(base.errors)")
+    let deep = try run("train", "r.yaml", "merge.output=far/away/merged", "--dry-run")
+    #expect(deep.code == 0 && !FileManager.default.fileExists(atPath: scratch.path + "/far"), "\(deep.errors)")
+  }
+
   @Test func `A run that would take more memory than allowed is refused before its first step`() throws {
     try writeSmallRun()
     let ending = try run("train", "r.yaml", "memory_limit_gb=0.001")

@@ -51,6 +51,10 @@ struct MergeRefusalTests {
     }
     let capitals = try merge(["--output", "merged.GGUF"])
     #expect(capitals.code == 2 && capitals.errors.contains("in small letters"), "\(capitals.errors)")
+    for ending in ["gguf", "GGUF"] {
+      let folder = try Command.run(["export", "base", "--to", "hf", "--output", "merged.\(ending)"], in: scratch.path)
+      #expect(folder.code == 2 && folder.errors.contains("a folder is to be written"), "\(folder.errors)")
+    }
     #expect(Folder.names(in: scratch.path).allSatisfy { !$0.hasPrefix("merged") })
   }
 

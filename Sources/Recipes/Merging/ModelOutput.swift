@@ -46,7 +46,16 @@ public struct ModelOutput: Sendable {
     if [".", ".."].contains(name) || name.hasSuffix("/..") { name = Self.real(name) ?? name }
     (self.path, target) = (name, Self.real(name) ?? name)
     self.isFile = isFile ?? name.hasSuffix(".gguf")
+    try checkEnding()
     if self.isFile { try checkFile(sources) } else { try checkFolder(sources) }
+  }
+
+  /// A file may be called anything; what ends as a GGUF file does is no folder, and `.GGUF` is neither.
+  private func checkEnding() throws {
+    guard !isFile, path.lowercased().hasSuffix(".gguf") else { return }
+    throw OutputError(
+      path, "is named as a GGUF file, and a folder is to be written",
+      remedy: "a GGUF file's name ends in .gguf, in small letters, and a folder's in another way")
   }
 
   private func checkFile(_ sources: [String]) throws {

@@ -268,8 +268,10 @@ public struct RunPlan: Sendable {
 
   /// What a run prints before its first step.
   ///
-  /// - Throws: a ``TrainingError`` when the run would take more memory than it may.
+  /// - Throws: a ``TrainingError`` when the run would take more memory than it may, a ``RecipeError`` for a place of a
+  ///   result that may not be replaced.
   public func headerAndForecast() throws -> [String] {
+    try RunResults.checkPlaces(for: recipe, base: model.checkpoint.path)
     if let threads = recipe.train.threads { Parallel.threads = threads }
     let run = start
     let forecast = RunForecast(run, limitGB: recipe.train.memoryLimitGB)

@@ -15,23 +15,34 @@ struct RunResults {
     (self.plan, self.trained, self.adapter) = (plan, trained, adapter)
   }
 
-  /// Makes the folders they go to: what cannot be made, or may not be replaced, is better known before training.
+  /// Looks at the places they go to: what may not be replaced is better known before training.
   ///
   /// - Parameter base: the model's folder or file.
-  /// - Throws: a `FileError` for a folder that cannot be made, a ``RecipeError`` for what may not be replaced.
-  static func createFolders(for recipe: Recipe, base: String) throws {
+  /// - Returns: the places.
+  /// - Throws: a ``RecipeError`` for what may not be replaced.
+  @discardableResult
+  static func checkPlaces(for recipe: Recipe, base: String) throws -> [String] {
+    var places: [String] = []
     func check(_ key: String, _ path: String?, isFile: Bool? = nil) throws {
       guard let path else { return }
+      places.append(path)
       do { _ = try ModelOutput(path, sources: [base], isFile: isFile) } catch let error as OutputError {
         let problem = recipe.problem(key, "'\(displayed(error.path))' \(error.problem)", hint: error.remedy)
         throw RecipeError([problem], path: recipe.origin)
       }
-      try Folder.createParent(of: path)
     }
     try check("merge.output", recipe.merge.flatMap { $0.format == .adapterOnly ? nil : $0.output.path })
     try check("export.gguf", recipe.export?.gguf?.path, isFile: true)
     try check("export.gguf_lora", recipe.export?.ggufLora?.path, isFile: true)
-    if let path = recipe.export?.peft?.path { try Folder.createParent(of: try adapterFolder(path)) }
+    if let path = recipe.export?.peft?.path { places.append(try adapterFolder(path)) }
+    return places
+  }
+
+  /// Looks at the places they go to, and makes the folders these lie in.
+  ///
+  /// - Throws: what ``checkPlaces(for:base:)`` does, a `FileError` for a folder that cannot be made.
+  static func createFolders(for recipe: Recipe, base: String) throws {
+    for path in try checkPlaces(for: recipe, base: base) { try Folder.createParent(of: path) }
   }
 
   /// The folder of an exported adapter, which replaces no more than another adapter.

@@ -243,6 +243,20 @@ struct TextSequenceTests {
     #expect(results[2].addedBytes == [state + 2 * 4 * results[2].added[0]])
   }
 
+  @Test func `Of tasks with the same classes those that choose what serves a task are told it, the others are not`()
+    throws
+  {
+    let files = "train: x.train.jsonl, eval: x.eval.jsonl"
+    let report = try report(
+      try sequence(
+        "told", "head, adapter, sequential, mhr", tasks: "{name: x, \(files)}, {name: again, \(files)}",
+        model: "bert-cls",
+        data: "{format: classification, max_seq_len: 32}"))
+    #expect(report.results.map(\.scenario) == [.task, .task, .domain, .task])
+    #expect(
+      report.text.contains("scenario task: the task is told") && report.text.contains("scenario domain: the task"))
+  }
+
   private func refusal(_ body: () throws -> Void) -> String {
     do { try body() } catch { return "\(error)" }
     return "nothing"

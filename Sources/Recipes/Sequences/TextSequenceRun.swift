@@ -44,7 +44,7 @@ struct TextSequenceRun {
     var result = SequenceResult(
       strategy: strategy.rawValue, tasks: data.tasks.map(\.name),
       measure: plan.plan.classes.names.isEmpty ? .loss : .accuracy)
-    if data.haveTheSameClasses { result.scenario = .domain }
+    if data.haveTheSameClasses, !strategy.isTold { result.scenario = .domain }
     return result
   }
 

@@ -23,6 +23,9 @@ public enum TextSequenceStrategy: String, Sendable, CaseIterable {
   /// Whether what serves a task never changes after it was learned.
   public var isIsolated: Bool { [.head, .probe, .adapter].contains(self) }
 
+  /// Whether the task of a text has to be told.
+  var isTold: Bool { isIsolated || self == .mhr }
+
   /// Whether it learns nothing but an output layer, which only a model that tells classes has.
   var needsClasses: Bool { [.head, .probe].contains(self) }
 

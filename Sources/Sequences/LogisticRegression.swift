@@ -1,4 +1,5 @@
 import Autodiff
+import Networks
 
 /// A multinomial logistic regression solved to the end: what a linear layer can make of fixed features.
 ///
@@ -51,6 +52,16 @@ public struct LogisticRegression: Sendable {
     weight = folded.detached
     bias = (point[1] - (folded * mean.reshaped([1, width])).rowSums.reshaped([classes])).detached
     (steps, gradient) = (made, Self.largest(slope))
+  }
+
+  /// Puts what was solved into the output layer of `network`, where it learns.
+  public func install(into network: inout some AdaptableNetwork) {
+    let head = network.headName
+    network.forEachParameter { name, parameter in
+      guard parameter.isTrainable else { return }
+      if name == head + ".weight" { parameter.value = weight }
+      if name == head + ".bias" { parameter.value = bias }
+    }
   }
 
   /// The mean of each column and 1 / its deviation, 0 where it has none.

@@ -53,11 +53,7 @@ extension SequenceRun {
     }
     let solved = LogisticRegression(
       Tensor.concatenated(parts), labels: labels, classes: learner.head.base.outputs, strength: settings.probeStrength)
-    let head = learner.headName
-    learner.forEachParameter { name, parameter in
-      if name == head + ".weight", parameter.isTrainable { parameter.value = solved.weight }
-      if name == head + ".bias" { parameter.value = solved.bias }
-    }
+    solved.install(into: &learner)
     let names = numbers.map { tasks[$0].name }.joined(separator: ", ")
     progress("\(method.name): \(names), \(solved.steps) steps, largest gradient \(solved.gradient)")
     return learner

@@ -93,12 +93,7 @@ struct TextSequencePlan: Sendable {
       .concatenated(parts.map(\.values)), labels: parts.flatMap(\.targets), classes: classifier.labels.count,
       strength: strength)
     var model = untrained
-    let head = model.headName
-    model.forEachParameter { name, parameter in
-      guard parameter.isTrainable else { return }
-      if name == head + ".weight" { parameter.value = solved.weight }
-      if name == head + ".bias" { parameter.value = solved.bias }
-    }
+    solved.install(into: &model)
     return model
   }
 

@@ -81,21 +81,27 @@ extension TextNetwork {
   ///
   /// `tasks` are the names by which the examples' are numbered.
   public func scoredLogits(of examples: [Example], tasks: [String]) -> (values: Tensor, targets: [Int32]) {
+    let (rows, context, targets) = scoredStates(of: examples, tasks: tasks)
+    return (logits(rows, context), targets)
+  }
+
+  /// What is ready for the head where it is scored, the context of these rows, and what each should predict.
+  fileprivate func scoredStates(
+    of examples: [Example], tasks: [String]
+  ) -> (rows: Tensor, context: Context, targets: [Int32]) {
     let piece = MicroBatch(examples, tasks: tasks)
     var context = Context()
     context.taskRows = piece.taskRows
     let scored = ScoredRows(self, piece.batch, piece.labels, context)
     let rows = states(piece.batch, context).gathered(scored.rows)
-    return (logits(rows, scored.chunk(0..<scored.targets.count).context), scored.targets)
+    return (rows, scored.chunk(0..<scored.targets.count).context, scored.targets)
   }
 }
 
 extension Classifier {
   /// What the head reads of each of some examples, `[examples, width]`, and the class each should be told.
   public func pooled(of examples: [Example]) -> (values: Tensor, targets: [Int32]) {
-    let piece = MicroBatch(examples, tasks: [])
-    let scored = ScoredRows(self, piece.batch, piece.labels, Context())
-    let rows = states(piece.batch, Context()).gathered(scored.rows)
-    return (pooled(rows, scored.chunk(0..<scored.targets.count).context).detached, scored.targets)
+    let (rows, context, targets) = scoredStates(of: examples, tasks: [])
+    return (pooled(rows, context).detached, targets)
   }
 }

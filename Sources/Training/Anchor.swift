@@ -14,7 +14,7 @@ public struct Anchor: Sendable {
   private var stiffness: [String: Tensor] = [:], pull: [String: Tensor] = [:]
 
   /// The numbers it keeps.
-  public var count: Int { (Array(stiffness.values) + Array(pull.values)).reduce(0) { $0 + $1.count } }
+  public var count: Int { 2 * stiffness.values.reduce(0) { $0 + $1.count } }
 
   /// Nothing held yet.
   public init(weight: Double) { self.weight = Float(weight) }

@@ -34,7 +34,7 @@ struct RunForecast {
     // The sums of a step and both moments of the optimiser, none of which exists yet.
     peak += 3 * 4 * training.model.trainableParameters.reduce(0) { $0 + $1.value.count }
     memory = ProcessMemory.resident - (Memory.reserved - Memory.live) + peak
-    // Buffers of the trial's sizes, which no step of the run asks for again.
+    // Where batches are longer than what was tried, no step asks again for buffers of the trial's sizes.
     Memory.releaseCache()
     limit = limitGB.map { Int($0 * 1e9) } ?? ProcessMemory.available + ProcessMemory.resident
     let mean = Double(training.examples.reduce(0) { $0 + $1.ids.count }) / Double(training.examples.count)

@@ -41,29 +41,37 @@ public enum Memory {
   public static func releaseCache() { BufferPool.shared.releaseCache() }
 }
 
-/// Free lists of buffers by size class, so that a steady training loop asks nothing of the system.
+/// Free lists of small buffers by size class and one ``Arena`` for large ones, so that a steady training loop asks nothing of
+/// the system.
 ///
-/// Classes are an eighth of an octave apart: at most 12.5 % of a buffer is slack. When more would be held than the most
-/// that was in use and a quarter more, some of what is kept is returned before more is asked for, so that batches of many
-/// sizes do not pile up buffers of many classes.
+/// Classes are an eighth of an octave apart: at most 12.5 % of a small buffer is slack. When more would be held than the
+/// most that was in use and a quarter more, some of what is kept is returned first, so that batches of many sizes do not
+/// pile up memory.
 final class BufferPool: Sendable {
   static let shared = BufferPool()
 
   struct Statistics: Sendable { var live = 0, peak = 0, reserved = 0, requests = 0 }
 
-  // The addresses are owned by exactly one of: a free list here, or one live `Storage`.
+  // The addresses are owned by exactly one of: a free list here, the arena, or one live `Storage`.
   private struct State: ~Copyable {
-    var free = [[UInt]](repeating: [], count: 512)
+    var free = [[UInt]](repeating: [], count: 128)
+    var arena = Arena()
     var statistics = Statistics()
   }
   private let state = Mutex(State())
 
-  /// From here on buffers are mapped and unmapped directly, so that what is released leaves the process.
-  private static let mappingThreshold = 1 << 18
-  private static let hugeThreshold = 8 << 20
+  /// From here on a buffer is cut from the arena.
+  static let largeBytes = 1 << 18
   private static let slackBytes = 48 << 20
 
-  var statistics: Statistics { state.withLock { $0.statistics } }
+  var statistics: Statistics {
+    state.withLock {
+      var all = $0.statistics
+      all.reserved += $0.arena.held
+      all.requests += $0.arena.requests
+      return all
+    }
+  }
   func resetPeak() { state.withLock { $0.statistics.peak = $0.statistics.live } }
 
   /// The class of a request and the floats its buffers hold.
@@ -77,44 +85,63 @@ final class BufferPool: Sendable {
     return (16 + (exponent - 4) * 8 + (steps - 8), steps * step * 16)
   }
 
+  /// The bytes a buffer of `count` floats takes.
+  private static func bytes(_ count: Int) -> Int {
+    count * 4 < largeBytes ? sizeClass(count).floats * 4 : (count * 4 + Arena.page - 1) / Arena.page * Arena.page
+  }
+
   func take(_ count: Int) -> UnsafeMutablePointer<Float> {
-    let (index, floats) = Self.sizeClass(count)
-    let bytes = floats * 4
-    return state.withLock { state in
+    let bytes = Self.bytes(count)
+    let pointer: UnsafeMutableRawPointer? = state.withLock { state in
       state.statistics.live += bytes
       state.statistics.peak = max(state.statistics.peak, state.statistics.live)
-      if let address = state.free[index].popLast(), let pointer = UnsafeMutablePointer<Float>(bitPattern: address) {
-        return pointer
+      if count * 4 >= Self.largeBytes {
+        guard let (start, fresh) = state.arena.take(bytes) else { return nil }
+        if fresh > 0 { Self.keepWithinLimit(&state) }
+        return start
       }
-      // Measured from the peak and not from what lives now: a step of training falls back to little and rises again, and
-      // memory handed back in between is faulted in anew, page by page.
-      let limit = state.statistics.peak + max(Self.slackBytes, state.statistics.peak / 4)
-      if state.statistics.reserved + bytes > limit { Self.drain(&state, to: max(0, limit - bytes)) }
+      if let address = state.free[Self.sizeClass(count).index].popLast() {
+        return UnsafeMutableRawPointer(bitPattern: address)
+      }
+      var pointer: UnsafeMutableRawPointer?
+      guard posix_memalign(&pointer, 64, bytes) == 0 else { return nil }
       state.statistics.reserved += bytes
       state.statistics.requests += 1
-      return Self.allocate(bytes)
+      Self.keepWithinLimit(&state)
+      return pointer
     }
+    guard let pointer else { fatalError("out of memory: \(bytes) bytes for a tensor could not be had") }
+    return pointer.bindMemory(to: Float.self, capacity: bytes / 4)
   }
 
   func give(_ pointer: UnsafeMutablePointer<Float>, _ count: Int) {
-    let (index, floats) = Self.sizeClass(count)
+    let bytes = Self.bytes(count)
     state.withLock { state in
-      state.statistics.live -= floats * 4
-      state.free[index].append(UInt(bitPattern: pointer))
+      state.statistics.live -= bytes
+      if count * 4 >= Self.largeBytes {
+        state.arena.give(pointer, bytes)
+      } else {
+        state.free[Self.sizeClass(count).index].append(UInt(bitPattern: pointer))
+      }
     }
   }
 
-  func releaseCache() { state.withLock { Self.drain(&$0) } }
+  func releaseCache() { state.withLock { Self.release(&$0, to: 0) } }
 
-  /// Returns free buffers to the system until no more than `limit` bytes are held, large ones first: the fewer go, the
-  /// fewer are asked for again.
-  private static func drain(_ state: inout State, to limit: Int = 0) {
+  /// Measured from the peak and not from what lives now: a step of training falls back to little and rises again, and
+  /// memory handed back in between is faulted in anew, page by page.
+  private static func keepWithinLimit(_ state: inout State) {
+    release(&state, to: state.statistics.peak + max(slackBytes, state.statistics.peak / 4))
+  }
+
+  /// Returns what nobody uses to the system until no more than `limit` bytes are held, large buffers first.
+  private static func release(_ state: inout State, to limit: Int) {
+    state.arena.release(to: max(0, limit - state.statistics.reserved))
     for index in state.free.indices.reversed() where !state.free[index].isEmpty {
-      let bytes = Self.floats(ofClass: index) * 4
-      while state.statistics.reserved > limit, let address = state.free[index].popLast() {
+      while state.statistics.reserved + state.arena.held > limit, let address = state.free[index].popLast() {
         guard let pointer = UnsafeMutableRawPointer(bitPattern: address) else { continue }
-        if bytes >= mappingThreshold { munmap(pointer, bytes) } else { Glibc.free(pointer) }
-        state.statistics.reserved -= bytes
+        Glibc.free(pointer)
+        state.statistics.reserved -= floats(ofClass: index) * 4
       }
     }
   }
@@ -123,20 +150,5 @@ final class BufferPool: Sendable {
     if index < 16 { return index * 16 }
     let exponent = (index - 16) / 8 + 4, steps = (index - 16) % 8 + 8
     return steps * (1 << (exponent - 3)) * 16
-  }
-
-  private static func allocate(_ bytes: Int) -> UnsafeMutablePointer<Float> {
-    var pointer: UnsafeMutableRawPointer?
-    if bytes >= mappingThreshold {
-      pointer = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-      if pointer == MAP_FAILED { pointer = nil }
-      // Pages of two megabytes where the system has them: a fault brings 512 times as much, and a product's walks through
-      // the page tables are shorter. It is a wish, and may fail.
-      if let pointer, bytes >= hugeThreshold { madvise(pointer, bytes, MADV_HUGEPAGE) }
-    } else if posix_memalign(&pointer, 64, bytes) != 0 {
-      pointer = nil
-    }
-    guard let pointer else { fatalError("out of memory: \(bytes) bytes for a tensor could not be had") }
-    return pointer.bindMemory(to: Float.self, capacity: bytes / 4)
   }
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "CKernels.h"
+#include "each_level.h"
 
 typedef float eight __attribute__((vector_size(32)));
 typedef float loose_eight __attribute__((vector_size(32), aligned(4), may_alias));
@@ -11,7 +12,7 @@ typedef float loose_four __attribute__((vector_size(16), aligned(4), may_alias))
 #define FOUR(p) (*(loose_four *)(p))
 
 /// `count` numbers that lie `stride` apart. What does not fill a register is copied by one that reaches back.
-static inline __attribute__((always_inline)) void copy(const float *x, size_t stride, float *y, size_t count) {
+INLINED void copy(const float *x, size_t stride, float *y, size_t count) {
   size_t i = 0;
   if (stride == 1) {
     if (count >= 8) {
@@ -36,7 +37,7 @@ static inline __attribute__((always_inline)) void copy(const float *x, size_t st
   for (; i < count; i++) y[i] = x[i * stride];
 }
 
-static inline __attribute__((always_inline)) void lay_phases(const graft_phases *p, const float *x, float around,
+INLINED void lay_phases(const graft_phases *p, const float *x, float around,
                                                              float *laid, size_t stride) {
   for (size_t i = 0; i < stride * stride * p->size; i++) laid[i] = around;
   for (size_t q = 0; q < stride; q++) {
@@ -57,23 +58,79 @@ static inline __attribute__((always_inline)) void lay_phases(const graft_phases 
   }
 }
 
-static inline __attribute__((always_inline)) void lay(const graft_phases *p, const float *x, float around,
+INLINED void lay(const graft_phases *p, const float *x, float around,
                                                       float *laid) {
   if (p->stride == 1) return lay_phases(p, x, around, laid, 1);
   if (p->stride == 2) return lay_phases(p, x, around, laid, 2);
   lay_phases(p, x, around, laid, p->stride);
 }
 
-#if defined(__x86_64__)
-__attribute__((target("avx2,fma"))) static void lay_avx2(const graft_phases *p, const float *x, float around,
-                                                         float *laid) {
-  lay(p, x, around, laid);
+/// A row of `count` numbers, copied or added.
+INLINED void put(const float *x, float *y, size_t count, bool accumulates) {
+  if (!accumulates) return copy(x, 1, y, count);
+  size_t i = 0;
+  for (; i + 16 <= count; i += 16) SIXTEEN(y + i) = LOAD16(y + i) + LOAD16(x + i);
+  for (; i < count; i++) y[i] += x[i];
 }
-#endif
 
-void graft_lay(const graft_phases *p, const float *x, float around, float *laid) {
-#if defined(__x86_64__)
-  if (graft_uses_avx2()) return lay_avx2(p, x, around, laid);
-#endif
-  lay(p, x, around, laid);
+INLINED void gather(const float *laid, size_t pitch, size_t rows, size_t width, float *y, bool accumulates) {
+  for (size_t row = 0; row < rows; row++) put(laid + row * pitch, y + row * width, width, accumulates);
 }
+
+/// `count` numbers of each of two rows in turn.
+INLINED void interleave(const float *a, const float *b, float *y, size_t count, bool accumulates) {
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const eight even = *(const loose_eight *)(a + i), odd = *(const loose_eight *)(b + i);
+    const sixteen both = __builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+    SIXTEEN(y + 2 * i) = accumulates ? LOAD16(y + 2 * i) + both : both;
+  }
+  for (; i < count; i++) {
+    y[2 * i] = accumulates ? y[2 * i] + a[i] : a[i];
+    y[2 * i + 1] = accumulates ? y[2 * i + 1] + b[i] : b[i];
+  }
+}
+
+INLINED void unlay_phases(const graft_phases *p, const float *laid, float *x, bool accumulates, size_t stride) {
+  for (size_t row = 0; row < p->height; row++) {
+    float *y = x + row * p->width;
+    const size_t line = (row + p->top) / stride, phase = (row + p->top) % stride * stride;
+    // Beyond the last line no window reads.
+    if (line >= p->rows) {
+      if (!accumulates) memset(y, 0, p->width * sizeof(float));
+      continue;
+    }
+    const float *from = laid + phase * p->size + line * p->pitch;
+    if (stride == 1) {
+      const size_t count = p->width < p->pitch - p->left ? p->width : p->pitch - p->left;
+      put(from + p->left, y, count, accumulates);
+      if (!accumulates) memset(y + count, 0, (p->width - count) * sizeof(float));
+      continue;
+    }
+    size_t column = 0;
+    if (stride == 2) {
+      const float *even = from + p->left % 2 * p->size + p->left / 2;
+      const float *odd = from + (p->left + 1) % 2 * p->size + (p->left + 1) / 2;
+      const size_t there = p->pitch - (p->left + 1) / 2, pairs = p->width / 2 < there ? p->width / 2 : there;
+      interleave(even, odd, y, pairs, accumulates);
+      column = 2 * pairs;
+    }
+    for (; column < p->width; column++) {
+      const size_t at = (column + p->left) / stride;
+      const float value = at < p->pitch ? from[(column + p->left) % stride * p->size + at] : 0;
+      y[column] = accumulates ? y[column] + value : value;
+    }
+  }
+}
+
+INLINED void unlay(const graft_phases *p, const float *laid, float *x, bool accumulates) {
+  if (p->stride == 1) return unlay_phases(p, laid, x, accumulates, 1);
+  if (p->stride == 2) return unlay_phases(p, laid, x, accumulates, 2);
+  unlay_phases(p, laid, x, accumulates, p->stride);
+}
+
+AT_EACH_LEVEL(lay, (const graft_phases *p, const float *x, float around, float *laid), (p, x, around, laid))
+AT_EACH_LEVEL(unlay, (const graft_phases *p, const float *laid, float *x, bool accumulates), (p, laid, x, accumulates))
+AT_EACH_LEVEL(gather,
+              (const float *laid, size_t pitch, size_t rows, size_t width, float *y, bool accumulates),
+              (laid, pitch, rows, width, y, accumulates))

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "CKernels.h"
+#include "each_level.h"
 
 /// Places that are looked at together.
 #define TOGETHER 64
@@ -25,8 +26,7 @@ size_t graft_pool_scratch_count(const graft_pool *p) {
   return p->stride * p->stride * phase_size(p) + 2 * flat_count(p);
 }
 
-static inline __attribute__((always_inline)) void pool(const graft_pool *p, const float *x, float *y,
-                                                       uint16_t *winners, float *scratch) {
+INLINED void max_pool(const graft_pool *p, const float *x, float *y, uint16_t *winners, float *scratch) {
   const size_t size = phase_size(p), line = pitch(p), flat = flat_count(p), stride = p->stride;
   float *largest = scratch + stride * stride * size;
   int32_t *taps = (int32_t *)(largest + flat);
@@ -69,26 +69,9 @@ static inline __attribute__((always_inline)) void pool(const graft_pool *p, cons
   }
 }
 
-#if defined(__x86_64__)
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) static void pool_avx512(
-    const graft_pool *p, const float *x, float *y, uint16_t *winners, float *scratch) {
-  pool(p, x, y, winners, scratch);
-}
-
-__attribute__((target("avx2,fma"))) static void pool_avx2(const graft_pool *p, const float *x, float *y,
-                                                          uint16_t *winners, float *scratch) {
-  pool(p, x, y, winners, scratch);
-}
-#endif
-
-void graft_max_pool(const graft_pool *p, const float *x, float *y, uint16_t *winners, float *scratch) {
-#if defined(__x86_64__)
-  const graft_level level = graft_processor_level();
-  if (level == GRAFT_AVX512) return pool_avx512(p, x, y, winners, scratch);
-  if (level == GRAFT_AVX2) return pool_avx2(p, x, y, winners, scratch);
-#endif
-  pool(p, x, y, winners, scratch);
-}
+AT_EACH_LEVEL(max_pool,
+              (const graft_pool *p, const float *x, float *y, uint16_t *_Nullable winners, float *scratch),
+              (p, x, y, winners, scratch))
 
 void graft_max_pool_back(const graft_pool *p, const float *gradient, const uint16_t *winners, float *x) {
   for (size_t row = 0; row < p->output_height; row++) {

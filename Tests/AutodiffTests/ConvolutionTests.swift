@@ -29,6 +29,14 @@ struct ConvolutionCase: Sendable, CustomStringConvertible {
     ConvolutionCase(input: [2, 3, 15, 13], weight: [17, 3, 7, 7], stride: 2, padding: Padding(3)),
     ConvolutionCase(input: [2, 5, 8, 7], weight: [19, 5, 3, 3], stride: 2, padding: Padding(1), dilation: 2),
     ConvolutionCase(input: [2, 24, 40, 40], weight: [24, 1, 3, 3], padding: Padding(1), groups: 24),
+    ConvolutionCase(
+      input: [2, 3, 12, 38], weight: [3, 1, 3, 3], stride: 2, padding: Padding(top: 0, bottom: 1, left: 0, right: 1),
+      groups: 3),
+    ConvolutionCase(input: [1, 3, 11, 37], weight: [6, 1, 5, 5], stride: 2, padding: Padding(2), groups: 3),
+    ConvolutionCase(input: [2, 2, 10, 10], weight: [2, 1, 3, 3], stride: 2, groups: 2),
+    ConvolutionCase(input: [2, 3, 6, 19], weight: [3, 1, 3, 3], padding: Padding(4), groups: 3),
+    ConvolutionCase(
+      input: [2, 3, 6, 19], weight: [6, 1, 5, 3], padding: Padding(top: 0, bottom: 4, left: 1, right: 2), groups: 3),
   ]
 }
 

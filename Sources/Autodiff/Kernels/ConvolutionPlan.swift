@@ -91,20 +91,7 @@ struct ConvolutionPlan: Sendable {
   func addInputGradient(
     _ gradient: Tensor, _ weight: UnsafePointer<Float>, _ place: UnsafeMutablePointer<Float>, accumulates: Bool
   ) {
-    if isDepthwise {
-      let plane = FlatPlane(window), share = outputs / channels
-      return forEachInputPlane { planes in
-        let scratch = Storage(uninitialized: plane.backScratch)
-        for row in planes {
-          for output in row * share..<(row + 1) * share {
-            plane.spread(
-              weight + output % outputs * patch, gradient.pointer + output * outputPlane,
-              into: place + row * inputPlane, accumulates: accumulates || output > row * share,
-              scratch: scratch.pointer)
-          }
-        }
-      }
-    }
+    if isDepthwise { return spread(gradient, weight, place, accumulates: accumulates) }
     if let winograd = Winograd.back(
       window, images: images, groups: groups, inputs: groupInputs, outputs: groupOutputs)
     {
@@ -132,6 +119,42 @@ struct ConvolutionPlan: Sendable {
             true, false, patch, positions, groupOutputs, 1, filters, patch, source, outputPlane, 0, scratch.pointer,
             positions)
           window.addPatches(scratch.pointer, rows, channels: groupInputs, to: target)
+        }
+      }
+    }
+  }
+
+  /// The gradient of what each filter of its own plane alone reads.
+  private func spread(
+    _ gradient: Tensor, _ weight: UnsafePointer<Float>, _ place: UnsafeMutablePointer<Float>, accumulates: Bool
+  ) {
+    let share = outputs / channels
+    guard let turned = window.turned else {
+      let plane = FlatPlane(window)
+      return forEachInputPlane { planes in
+        let scratch = Storage(uninitialized: plane.backScratch)
+        for row in planes {
+          for output in row * share..<(row + 1) * share {
+            plane.spread(
+              weight + output % outputs * patch, gradient.pointer + output * outputPlane,
+              into: place + row * inputPlane, accumulates: accumulates || output > row * share,
+              scratch: scratch.pointer)
+          }
+        }
+      }
+    }
+    let plane = FlatPlane(turned), filters = Storage(uninitialized: outputs * patch)
+    for index in 0..<outputs * patch {
+      filters.pointer[index] = weight[index / patch * patch + patch - 1 - index % patch]
+    }
+    forEachInputPlane { planes in
+      let laid = Storage(uninitialized: plane.inputSize), scratch = Storage(uninitialized: plane.resultSize)
+      for row in planes {
+        for output in row * share..<(row + 1) * share {
+          plane.lay(gradient.pointer + output * outputPlane, into: laid.pointer)
+          plane.slide(
+            filters.pointer + output % outputs * patch, over: laid.pointer, bias: 0, into: place + row * inputPlane,
+            accumulates: accumulates || output > row * share, scratch: scratch.pointer)
         }
       }
     }

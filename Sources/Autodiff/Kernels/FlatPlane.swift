@@ -61,42 +61,42 @@ struct FlatPlane: Sendable {
     graft_lay(&form, x, 0, place)
   }
 
-  /// The places j of phase column `q` that lie within the image.
-  private func columns(_ q: Int, below limit: Int) -> Range<Int> {
-    let left = window.padding.left - q
-    let first = left <= 0 ? 0 : (left + stride - 1) / stride
-    let end = min(limit, (window.width + left + stride - 1) / stride)
-    return first..<max(first, end)
-  }
-
-  /// Writes the correlation of a plane, laid out, with one filter, plus `bias`.
+  /// Writes, or adds, the correlation of a plane, laid out, with one filter, plus `bias`.
   func slide(
     _ filter: UnsafePointer<Float>, over laid: UnsafePointer<Float>, bias: Float,
-    into place: UnsafeMutablePointer<Float>,
-    scratch: UnsafeMutablePointer<Float>
+    into place: UnsafeMutablePointer<Float>, accumulates: Bool = false, scratch: UnsafeMutablePointer<Float>
   ) {
     taps.withUnsafeBufferPointer { taps in
       guard let places = taps.baseAddress else { return }
       graft_weigh(laid, places, filter, taps.count, bias, outputCount, scratch)
     }
-    for row in 0..<window.outputHeight {
-      copyRow(scratch + row * pitch, place + row * window.outputWidth, window.outputWidth)
-    }
+    graft_gather(scratch, pitch, window.outputHeight, window.outputWidth, place, accumulates)
   }
 
-  /// Lays out a gradient of an output plane as ``slide(_:over:bias:into:scratch:)`` writes it, zeros between rows.
+  /// Lays out a gradient of an output plane as ``slide(_:over:bias:into:accumulates:scratch:)`` writes it, zeros between rows.
   func layResult(_ gradient: UnsafePointer<Float>, into place: UnsafeMutablePointer<Float>) {
-    place.update(repeating: 0, count: outputCount)
-    for row in 0..<window.outputHeight {
-      copyRow(gradient + row * window.outputWidth, place + row * pitch, window.outputWidth)
-    }
+    layGradient(gradient, pitch: pitch, size: outputCount, into: place)
+  }
+
+  private func layGradient(
+    _ gradient: UnsafePointer<Float>, top: Int = 0, left: Int = 0, pitch: Int, size: Int,
+    into place: UnsafeMutablePointer<Float>
+  ) {
+    var form = graft_phases()
+    (form.height, form.width) = (window.outputHeight, window.outputWidth)
+    (form.top, form.left, form.stride) = (top, left, 1)
+    (form.rows, form.pitch, form.size) = (window.outputHeight + top, pitch, size)
+    graft_lay(&form, gradient, 0, place)
   }
 
   /// Adds to a filter what a gradient, laid out, carries back to it from an input plane, laid out.
   func correlate(
     _ laid: UnsafePointer<Float>, _ gradient: UnsafePointer<Float>, into filter: UnsafeMutablePointer<Float>
   ) {
-    for (index, tap) in taps.enumerated() { filter[index] += dot(gradient, laid + tap, outputCount) }
+    taps.withUnsafeBufferPointer { taps in
+      guard let places = taps.baseAddress else { return }
+      graft_weigh_back(laid, places, gradient, taps.count, outputCount, filter)
+    }
   }
 
   /// Writes, or adds, to an input plane what a gradient of its output plane carries back through one filter.
@@ -105,11 +105,7 @@ struct FlatPlane: Sendable {
     accumulates: Bool, scratch: UnsafeMutablePointer<Float>
   ) {
     let padded = scratch, phases = scratch + backSize
-    padded.update(repeating: 0, count: backSize)
-    for row in 0..<window.outputHeight {
-      copyRow(
-        gradient + row * window.outputWidth, padded + (row + down) * backPitch + across, window.outputWidth)
-    }
+    layGradient(gradient, top: down, left: across, pitch: backPitch, size: backSize, into: padded)
     for (part, taps) in backTaps.enumerated() {
       withUnsafeTemporaryAllocation(of: Int.self, capacity: taps.count + 1) { places in
         withUnsafeTemporaryAllocation(of: Float.self, capacity: taps.count + 1) { weights in
@@ -119,36 +115,10 @@ struct FlatPlane: Sendable {
         }
       }
     }
-    if !accumulates { place.update(repeating: 0, count: window.height * window.width) }
-    for row in 0..<window.height {
-      let y = row + window.padding.top, target = place + row * window.width
-      guard y / stride < window.outputHeight + down else { continue }
-      for q in 0..<stride {
-        let source = phases + (y % stride * stride + q) * backCount + y / stride * backPitch
-        let columns = columns(q, below: pitch), first = target + (columns.lowerBound * stride + q - window.padding.left)
-        let from = source + columns.lowerBound
-        if stride == 1 && !accumulates {
-          copyRow(from, first, columns.count)
-        } else {
-          for i in 0..<columns.count { first[i &* stride] += from[i] }
-        }
-      }
-    }
+    var form = graft_phases()
+    (form.height, form.width) = (window.height, window.width)
+    (form.top, form.left, form.stride) = (window.padding.top, window.padding.left, stride)
+    (form.rows, form.pitch, form.size) = (window.outputHeight + down, backPitch, backCount)
+    graft_unlay(&form, phases, place, accumulates)
   }
-}
-
-/// Copies a row, most of which are too short for a call of the C library to pay.
-@inline(__always)
-private func copyRow(_ source: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>, _ count: Int) {
-  if count < 8 {
-    for i in 0..<count { target[i] = source[i] }
-    return
-  }
-  var i = 0
-  while i + 8 <= count {
-    store8(target + i, load8(source + i))
-    i &+= 8
-  }
-  // The last eight once more rather than a tail.
-  store8(target + (count - 8), load8(source + (count - 8)))
 }

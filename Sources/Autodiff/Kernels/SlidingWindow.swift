@@ -22,6 +22,20 @@ struct SlidingWindow: Sendable {
     (outputHeight, outputWidth) = (rows / stride + 1, columns / stride + 1)
   }
 
+  /// The window that, moving over an output with the same filter turned half round, meets at each place what its input is
+  /// read by there; of windows that move by one and overhang by less than themselves.
+  var turned: SlidingWindow? {
+    let (down, across) = ((kernelHeight - 1) * dilation, (kernelWidth - 1) * dilation)
+    guard stride == 1, max(padding.top, padding.bottom) <= down, max(padding.left, padding.right) <= across else {
+      return nil
+    }
+    return SlidingWindow(
+      height: outputHeight, width: outputWidth, kernel: (kernelHeight, kernelWidth), stride: 1,
+      padding: Padding(
+        top: down - padding.top, bottom: down - padding.bottom, left: across - padding.left,
+        right: across - padding.right), dilation: dilation)
+  }
+
   /// The input row under kernel row `tap` at output row `row`; nil in the padding.
   @inline(__always) func inputRow(_ row: Int, _ tap: Int) -> Int? {
     let position = row * stride + tap * dilation - padding.top

@@ -1,3 +1,5 @@
+import CKernels
+
 /// (x − mean) / √(variance + ε) ⊙ w + b by given moments, clamped to [0, ceiling], all constants: one pass over `x`.
 ///
 /// What stands behind a frozen convolution. `x` is `[images, channels, …]`; nothing is computed for `weight` and `bias`.
@@ -27,11 +29,11 @@ public func frozenBatchNorm(
           let channel = row % channels, o = row * plane
           let factor = factors.pointer[channel], shift = shifts.pointer[channel]
           if !clamps {
-            affine(source + o, plane, factor, shift, added.map { $0 + o }, into: place + o)
+            graft_affine(source + o, plane, factor, shift, added.map { $0 + o }, place + o)
           } else {
-            clamp(
+            graft_clamp(
               source + o, plane, factor, shift, added.map { $0 + o }, ceiling, mask.map { bits($0) + row * bytes },
-              into: place + o)
+              place + o)
           }
         }
       }
@@ -47,9 +49,8 @@ public func frozenBatchNorm(
         Parallel.forRanges(planes, grain: grain) { range in
           for row in range {
             let factor = operand == 0 ? factors.pointer[row % channels] : 1, o = row * plane
-            back(
-              gradient.pointer + o, plane, factor, mask.map { bits($0) + row * bytes }, into: place + o,
-              accumulates: accumulates)
+            graft_clamp_back(
+              gradient.pointer + o, plane, factor, mask.map { bits($0) + row * bytes }, place + o, accumulates)
           }
         }
       }
@@ -59,69 +60,4 @@ public func frozenBatchNorm(
 
 private func bits(_ storage: Storage) -> UnsafeMutablePointer<UInt8> {
   UnsafeMutableRawPointer(storage.pointer).assumingMemoryBound(to: UInt8.self)
-}
-
-private func affine(
-  _ x: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ shift: Float, _ added: UnsafePointer<Float>?,
-  into y: UnsafeMutablePointer<Float>
-) {
-  let (f, s) = (Float8(repeating: factor), Float8(repeating: shift))
-  var i = 0
-  while i + 8 <= count {
-    let v = load8(x + i) * f + s
-    store8(y + i, added.map { v + load8($0 + i) } ?? v)
-    i &+= 8
-  }
-  for j in i..<count { y[j] = x[j] * factor + shift + (added?[j] ?? 0) }
-}
-
-/// The same clamped, one bit a number set where it lay strictly inside.
-private func clamp(
-  _ x: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ shift: Float, _ added: UnsafePointer<Float>?,
-  _ ceiling: Float, _ mask: UnsafeMutablePointer<UInt8>?, into y: UnsafeMutablePointer<Float>
-) {
-  let (f, s, top) = (Float8(repeating: factor), Float8(repeating: shift), Float8(repeating: ceiling))
-  let lanes = SIMD8<Int32>(1, 2, 4, 8, 16, 32, 64, 128)
-  var i = 0
-  while i + 8 <= count {
-    var v = load8(x + i) * f + s
-    if let added { v += load8(added + i) }
-    store8(y + i, smaller(larger(v, .zero), top))
-    if let mask {
-      let set = SIMD8<Int32>.zero.replacing(with: lanes, where: (v .> .zero) .& (v .< top))
-      let four = set.lowHalf | set.highHalf, two = four.lowHalf | four.highHalf
-      mask[i >> 3] = UInt8(truncatingIfNeeded: two.x | two.y)
-    }
-    i &+= 8
-  }
-  guard i < count else { return }
-  var last: UInt8 = 0
-  for j in i..<count {
-    let v = x[j] * factor + shift + (added?[j] ?? 0)
-    y[j] = min(max(v, 0), ceiling)
-    if v > 0 && v < ceiling { last |= 1 << UInt8(j - i) }
-  }
-  mask?[i >> 3] = last
-}
-
-/// The gradient times the factor where its bit is set; everywhere without a mask.
-private func back(
-  _ g: UnsafePointer<Float>, _ count: Int, _ factor: Float, _ mask: UnsafePointer<UInt8>?,
-  into place: UnsafeMutablePointer<Float>, accumulates: Bool
-) {
-  let f = Float8(repeating: factor), lanes = SIMD8<Int32>(1, 2, 4, 8, 16, 32, 64, 128)
-  var i = 0
-  while i + 8 <= count {
-    var v = load8(g + i) * f
-    if let mask {
-      let set = SIMD8<Int32>(repeating: Int32(mask[i >> 3])) & lanes
-      v = v.replacing(with: 0, where: set .== .zero)
-    }
-    store8(place + i, accumulates ? load8(place + i) + v : v)
-    i &+= 8
-  }
-  for j in i..<count {
-    let v = mask.map { $0[i >> 3] & (1 << UInt8(j - i)) == 0 } == true ? 0 : g[j] * factor
-    place[j] = accumulates ? place[j] + v : v
-  }
 }

@@ -163,6 +163,21 @@ const float *graft_dynamic_levels(void);
 void graft_weigh(const float *source, const long *places, const float *weights, size_t count, float start,
                  size_t length, float *result);
 
+/// Adds to weights[t] what a gradient of such a result carries back to it: Σ gradient[i] source[i + places[t]].
+void graft_weigh_back(const float *source, const long *places, const float *gradient, size_t count, size_t length,
+                      float *weights);
+
+/// Sets y[i] = x[i] factor + shift + added[i].
+void graft_affine(const float *x, size_t count, float factor, float shift, const float *_Nullable added, float *y);
+
+/// The same clamped to [0, ceiling]; bit i of the mask, from each byte's lowest on, tells whether it lay strictly inside.
+void graft_clamp(const float *x, size_t count, float factor, float shift, const float *_Nullable added, float ceiling,
+                 uint8_t *_Nullable mask, float *y);
+
+/// Sets place[i], or adds to it, gradient[i] factor where the bit is set, or everywhere without a mask; elsewhere zero.
+void graft_clamp_back(const float *gradient, size_t count, float factor, const uint8_t *_Nullable mask, float *place,
+                      bool accumulates);
+
 /// A convolution of 3 x 3 that moves by one, over images of `inputs` planes one behind another.
 typedef struct graft_winograd {
   /// Whose kernels run; none above the processor's.
@@ -228,6 +243,12 @@ typedef struct graft_phases {
 
 /// Lays out a plane in stride² phases, `around` where there is nothing of it.
 void graft_lay(const graft_phases *p, const float *x, float around, float *laid);
+
+/// Puts a plane together again from its phases, or adds it to what is there; what no phase holds is zero.
+void graft_unlay(const graft_phases *p, const float *laid, float *x, bool accumulates);
+
+/// Puts, or adds, rows of `width` that lie `pitch` apart one behind another.
+void graft_gather(const float *laid, size_t pitch, size_t rows, size_t width, float *y, bool accumulates);
 
 /// A square window that slides over a plane, which it may overhang by less than itself.
 typedef struct graft_pool {

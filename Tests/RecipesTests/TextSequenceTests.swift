@@ -275,9 +275,11 @@ struct TextSequenceTests {
       "did you mean 'lambda'?", "'merge.output' has no place in a sequence", "unknown key 'data_field'",
     ] { #expect(told.contains(part), "\(part)\n\(told)") }
     let head = refusal { _ = try report(try sequence("head", "adapter, head")) }
-    #expect(head.contains("'head' learns an output layer that tells classes, and the model writes text"))
+    #expect(
+      head.contains("head.yaml:7:1: 'head' learns an output layer that tells classes, and the model writes text"),
+      "\(head)")
     #expect(!Folder.exists(folder + "/head"))
-    #expect(refusal { _ = try sequence("w", tasks: "{name: a}") }.contains("'tasks' has 'a' without files"))
+    #expect(refusal { _ = try sequence("w", tasks: "{name: a}") }.contains("w.yaml:8:1: 'tasks' has 'a' without files"))
     // The files of one task are not another's to select from.
     let borrowed = refusal {
       _ = try sequence("w", tasks: task("a") + ", {name: b}", data: "{max_seq_len: 32, task_field: topic}")

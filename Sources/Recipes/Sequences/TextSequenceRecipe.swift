@@ -88,6 +88,7 @@ public struct TextSequenceRecipe: Sendable {
     recipe = RecipeReader.recipe(RecipeNode(.mapping(rest), at: root.place), [], name: name, &context)
     for pair in own {
       context.key = pair.key
+      recipe.origins[pair.key] = pair.place.origin
       switch pair.key {
       case "strategies": strategies = Self.strategies(pair.value, &context)
       case "memory": memory = Codec.integer(1...1_000_000).read(pair.value, &context) ?? memory

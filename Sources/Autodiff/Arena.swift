@@ -17,7 +17,7 @@ struct Arena {
     /// How many of `count` bytes off one end are not held.
     func fresh(_ count: Int, offHighEnd: Bool) -> Int { min(free, max(0, count - (offHighEnd ? high : low))) }
 
-    /// Takes `count` bytes off the end that has more of them: where they start, and how many were not held.
+    /// Takes `count` bytes off the end where fewer of them are not held: where they start, and how many were not.
     mutating func cut(_ count: Int) -> (start: UInt, fresh: Int) {
       let offHighEnd = fresh(count, offHighEnd: true) < fresh(count, offHighEnd: false)
       let near = min(count, offHighEnd ? high : low), fresh = min(count - near, free), far = count - near - fresh
@@ -37,8 +37,9 @@ struct Arena {
   private(set) var requests = 0
 
   private static let regionBytes = 256 << 20
-  /// What the system hands memory out by.
-  static let page = 4096
+  private static let largePage = 2 << 20
+  /// What the system takes memory back by; buffers are cut in whole ones, so that none shares one with what is handed back.
+  static let page = max(4096, sysconf(Int32(_SC_PAGESIZE)))
 
   /// `count` bytes, a multiple of a page, from the hole that needs the fewest new pages, of these the smallest.
   ///
@@ -59,7 +60,7 @@ struct Arena {
     func cost(_ hole: Hole) -> (Int, Int) {
       (min(hole.fresh(count, offHighEnd: false), hole.fresh(count, offHighEnd: true)), hole.size)
     }
-    return holes.indices.filter { holes[$0].size >= count }.min { cost(holes[$0]) < cost(holes[$1]) }
+    return holes.indices.lazy.filter { holes[$0].size >= count }.min { cost(holes[$0]) < cost(holes[$1]) }
   }
 
   /// Gives back `count` bytes that ``take(_:)`` gave.
@@ -67,25 +68,38 @@ struct Arena {
     insert(Hole(start: UInt(bitPattern: start), low: count, free: 0, high: 0))
   }
 
-  /// Hands what nobody uses to the system until no more than `limit` bytes are held, large holes first: the fewer go, the
-  /// fewer are asked for again.
+  /// Hands what nobody uses to the system until no more than `limit` bytes are held, of large holes first: so little that is
+  /// asked for again is in pieces.
   mutating func release(to limit: Int) {
     guard held > limit else { return }
     for index in holes.indices.sorted(by: { holes[$0].held > holes[$1].held }) where held > limit {
-      handBack(holes[index].start, holes[index].low)
-      handBack(holes[index].end - UInt(holes[index].high), holes[index].high)
-      (holes[index].low, holes[index].free, holes[index].high) = (0, holes[index].size, 0)
+      // From between its ends, so that a hole stays of one form.
+      let low = part(of: holes[index].low, beyond: limit)
+      if handBack(holes[index].start + UInt(holes[index].low - low), low) {
+        (holes[index].low, holes[index].free) = (holes[index].low - low, holes[index].free + low)
+      }
+      let high = part(of: holes[index].high, beyond: limit)
+      if handBack(holes[index].end - UInt(holes[index].high), high) {
+        (holes[index].high, holes[index].free) = (holes[index].high - high, holes[index].free + high)
+      }
     }
   }
 
-  private mutating func handBack(_ start: UInt, _ count: Int) {
-    guard count > 0, let start = UnsafeMutableRawPointer(bitPattern: start) else { return }
-    madvise(start, count, MADV_DONTNEED)
+  /// As much of `count` bytes as is held beyond the limit, in steps of a large page.
+  private func part(of count: Int, beyond limit: Int) -> Int {
+    min(count, (max(0, held - limit) + Self.largePage - 1) / Self.largePage * Self.largePage)
+  }
+
+  /// Whether the system has taken the bytes back; what is locked into memory it leaves.
+  private mutating func handBack(_ start: UInt, _ count: Int) -> Bool {
+    guard count > 0, let start = UnsafeMutableRawPointer(bitPattern: start), madvise(start, count, MADV_DONTNEED) == 0
+    else { return false }
     held -= count
+    return true
   }
 
   private mutating func map(_ count: Int) -> Bool {
-    guard let start = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0),
+    guard let start = mmap(nil, count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
       start != MAP_FAILED
     else { return false }
     // Pages of two megabytes where the system has them: a fault brings 512 times as much, and a product's walks through
@@ -116,8 +130,10 @@ struct Arena {
   private mutating func join(_ a: Hole, _ b: Hole) -> Hole {
     if a.free == 0 { return Hole(start: a.start, low: a.size + b.low, free: b.free, high: b.high) }
     if b.free == 0 { return Hole(start: a.start, low: a.low, free: a.free, high: a.high + b.size) }
-    // A hole has one stretch that is not held, so what lies between the two is handed back.
-    handBack(a.end - UInt(a.high), a.high + b.low)
-    return Hole(start: a.start, low: a.low, free: a.free + a.high + b.low + b.free, high: b.high)
+    // A hole has one stretch that is not held, so what lies between the two is handed back; what
+    // the system leaves there counts no longer.
+    let between = a.high + b.low
+    if !handBack(a.end - UInt(a.high), between) { held -= between }
+    return Hole(start: a.start, low: a.low, free: a.free + between + b.free, high: b.high)
   }
 }

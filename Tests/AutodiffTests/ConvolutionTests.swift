@@ -106,6 +106,20 @@ struct ConvolutionTests {
     expectClose(batchNorm(x, weight: one, bias: zero, moments: moments, epsilon: 0), y, 1e-6)
   }
 
+  @Test func `A clamp keeps what is no number, and its gradient is none at its ends and beyond`() {
+    let values: [Float] = [.nan, -.infinity, .infinity, 0, 6, -0.0, 3], one = Tensor.filled(1, [1]),
+      zero = Tensor.zeros([1])
+    // Twice seven in one register, and as many in what is left of a plane.
+    for count in [7, 14, 21, 35] {
+      let x = Tensor((0..<count).map { values[$0 % 7] }, shape: [1, 1, count]).watched
+      let y = frozenBatchNorm(
+        x, weight: one, bias: zero, moments: ChannelMoments(mean: zero, variance: one), epsilon: 0, ceiling: 6)
+      #expect(y.values.enumerated().allSatisfy { $1.isNaN ? $0 % 7 == 0 : $1 == [9, 0, 6, 0, 6, 0, 3][$0 % 7] })
+      let gradient = gradients(of: (2 * y).sum, at: [x])[0].values
+      #expect(gradient == (0..<count).map { $0 % 7 == 6 ? 2 : 0 })
+    }
+  }
+
   @Test func `Pools by hand`() {
     let x = Tensor([1, 2, 3, 4, 5, 6, 7, 8, 9], shape: [1, 1, 3, 3])
     #expect(maxPool(x, kernel: 2, stride: 1).values == [5, 6, 8, 9])

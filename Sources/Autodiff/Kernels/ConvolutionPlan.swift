@@ -124,7 +124,7 @@ struct ConvolutionPlan: Sendable {
     }
   }
 
-  /// The gradient of what each filter of its own plane alone reads.
+  /// The gradient of the input of a convolution whose filters see one channel each.
   private func spread(
     _ gradient: Tensor, _ weight: UnsafePointer<Float>, _ place: UnsafeMutablePointer<Float>, accumulates: Bool
   ) {

@@ -22,13 +22,13 @@ struct SlidingWindow: Sendable {
     (outputHeight, outputWidth) = (rows / stride + 1, columns / stride + 1)
   }
 
-  /// The window that, moving over an output with the same filter turned half round, meets at each place what its input is
-  /// read by there; of windows that move by one and overhang by less than themselves.
+  /// The window under which a gradient of the output, with the filter turned half round, gives the gradient of the input;
+  /// nil unless this one moves by one and overhangs by less than its own extent.
   var turned: SlidingWindow? {
     let (down, across) = ((kernelHeight - 1) * dilation, (kernelWidth - 1) * dilation)
-    guard stride == 1, max(padding.top, padding.bottom) <= down, max(padding.left, padding.right) <= across else {
-      return nil
-    }
+    guard stride == 1, height > 0, width > 0, max(padding.top, padding.bottom) <= down,
+      max(padding.left, padding.right) <= across
+    else { return nil }
     return SlidingWindow(
       height: outputHeight, width: outputWidth, kernel: (kernelHeight, kernelWidth), stride: 1,
       padding: Padding(

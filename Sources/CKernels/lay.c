@@ -37,8 +37,7 @@ INLINED void copy(const float *x, size_t stride, float *y, size_t count) {
   for (; i < count; i++) y[i] = x[i * stride];
 }
 
-INLINED void lay_phases(const graft_phases *p, const float *x, float around,
-                                                             float *laid, size_t stride) {
+INLINED void lay_phases(const graft_phases *p, const float *x, float around, float *laid, size_t stride) {
   for (size_t i = 0; i < stride * stride * p->size; i++) laid[i] = around;
   for (size_t q = 0; q < stride; q++) {
     // The first place of this phase within the image, and the column it holds.
@@ -58,8 +57,7 @@ INLINED void lay_phases(const graft_phases *p, const float *x, float around,
   }
 }
 
-INLINED void lay(const graft_phases *p, const float *x, float around,
-                                                      float *laid) {
+INLINED void lay(const graft_phases *p, const float *x, float around, float *laid) {
   if (p->stride == 1) return lay_phases(p, x, around, laid, 1);
   if (p->stride == 2) return lay_phases(p, x, around, laid, 2);
   lay_phases(p, x, around, laid, p->stride);

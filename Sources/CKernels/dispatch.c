@@ -1,15 +1,20 @@
 /// Chooses between the portable kernels and those for wider registers, once, when the program is loaded.
 #include "kernels.h"
 
+#include <stdlib.h>
+
 #if defined(__x86_64__)
 
 static graft_level level;
 
 __attribute__((constructor)) static void look_at_the_processor(void) {
+  const char *wanted = getenv("GRAFT_KERNELS");
+  if (wanted && strcmp(wanted, "portable") == 0) return;
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return;
   level = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                  !(wanted && strcmp(wanted, "avx2") == 0)
               ? GRAFT_AVX512
               : GRAFT_AVX2;
 }

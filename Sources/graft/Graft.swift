@@ -22,6 +22,9 @@ struct Graft: ParsableCommand {
         4    done, but a check failed: the merged model is not faithful
         130  interrupted (143: terminated); what there is to go on from was saved, and its path printed
 
+      ENVIRONMENT
+        GRAFT_KERNELS=portable or avx2 keeps Graft's own kernels, not OpenBLAS's, no wider than these, to compare results.
+
       A MODEL is a Hugging Face folder, a .gguf file, or a name that 'graft ls' lists.
       """,
     version: graftVersion,
@@ -33,6 +36,14 @@ struct Graft: ParsableCommand {
       Validate.self, ImageData.self, Fetch.self, Bench.self, List.self,
     ])
 
+  /// Kernels that there are none of would leave the processor's in use, and nobody would know.
+  private static func checkEnvironment() throws {
+    guard let name = getenv("GRAFT_KERNELS").map({ String(cString: $0) }), !name.isEmpty else { return }
+    guard ["portable", "avx2"].contains(name) else {
+      throw UsageError(description: "GRAFT_KERNELS is '\(name)'; expected portable or avx2, or leave it unset")
+    }
+  }
+
   static func main() {
     // A file opened where standard output is closed would take its place, and the results.
     for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
@@ -40,6 +51,7 @@ struct Graft: ParsableCommand {
     }
     Interruption.unblock()
     do {
+      try checkEnvironment()
       var command = try parseAsRoot()
       if command is any Interruptible { Interruption.watch() }
       if command is any WritingOnce { Interruption.answer() }

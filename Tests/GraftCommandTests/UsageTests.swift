@@ -27,6 +27,17 @@ struct UsageTests {
     #expect(help.code == 0 && examples.contains("EXAMPLE"))
   }
 
+  @Test func `Kernels that there are none of end with 2, and those of older processors serve`() throws {
+    func list(_ kernels: String) throws -> Command.Ending {
+      try Command(["ls", "packings"], in: scratch.path, by: "GRAFT_KERNELS=\(kernels) exec \"$0\" \"$@\"").end(
+        within: 60)
+    }
+    let wrong = try list("sse")
+    #expect(wrong.code == 2 && wrong.output.isEmpty)
+    #expect(wrong.errors.contains("GRAFT_KERNELS is 'sse'; expected portable or avx2"), "\(wrong.errors)")
+    for kernels in ["portable", "avx2", ""] { #expect(try list(kernels).code == 0, "\(kernels)") }
+  }
+
   @Test func `A command line that cannot be read ends with 2 and one message`() throws {
     for arguments in [
       ["tarin", "x.yaml"], ["train"], ["merge", "a"], ["generate", "m", "--prompt", "x", "--temperature", "hot"],

@@ -1,9 +1,8 @@
-/// Kernels for packed weights: unpacking, dot products, conversions, and the two machine limits.
+/// Kernels for packed weights, convolutions and what stands behind them, conversions, and the two machine limits.
 ///
-/// Every kernel has a portable version and, on x86-64, one for AVX2 + FMA + F16C; products with some packings have one
-/// for AVX-512 too. The choice is made once, at load time. Unpacking gives the same bits in all. Dot products sum in an
-/// order fixed by the columns alone, so a row's result never depends on how rows are shared among threads; the versions
-/// agree to rounding.
+/// Every kernel has a portable version and, on x86-64, one for AVX2 + FMA + F16C; most have one for AVX-512 too. The
+/// choice is made once, at load time. Unpacking gives the same bits in all. Sums are made in an order fixed by sizes alone,
+/// so a result never depends on how work is shared among threads; the versions agree to rounding.
 ///
 /// No kernel checks its sizes or allocates. Callers check that `columns` is a multiple of the packing's block.
 #ifndef GRAFT_CKERNELS_H
@@ -108,7 +107,8 @@ typedef enum graft_level {
   GRAFT_AVX512,
 } graft_level;
 
-/// The highest level this processor has, whose kernels are in use.
+/// The highest level this processor has, whose kernels are in use; no higher than the environment's GRAFT_KERNELS, which
+/// is "portable" or "avx2".
 graft_level graft_processor_level(void);
 
 /// Whether the AVX2 + FMA + F16C kernels are in use.
@@ -163,7 +163,8 @@ const float *graft_dynamic_levels(void);
 void graft_weigh(const float *source, const long *places, const float *weights, size_t count, float start,
                  size_t length, float *result);
 
-/// Adds to weights[t] what a gradient of such a result carries back to it: Σ gradient[i] source[i + places[t]].
+/// Adds to weights[t] what a gradient of such a result carries back to it: Σ gradient[i] source[i + places[t]] over
+/// `length` places, a multiple of 16.
 void graft_weigh_back(const float *source, const long *places, const float *gradient, size_t count, size_t length,
                       float *weights);
 

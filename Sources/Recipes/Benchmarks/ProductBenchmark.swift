@@ -129,7 +129,7 @@ public struct ProductBenchmark: Sendable {
   /// Multiply-adds a value: its own, and that of the scale with the sum of as many products as a block has for each lane
   /// of a register.
   private func multiplyAdds(_ packing: Packing) -> Double {
-    let lanes = graft_processor_level() == GRAFT_AVX512 ? 16.0 : 8.0
+    let lanes = [4.0, 8, 16][Int(graft_processor_level().rawValue)]
     return packing.blockSize == 1 ? 1 : 1 + lanes / Double(packing.blockSize)
   }
 

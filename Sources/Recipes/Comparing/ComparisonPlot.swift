@@ -28,16 +28,17 @@ struct ComparisonPlot {
       "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>",
       "<text x=\"\(at(left))\" y=\"24\" font-size=\"15\">\(LossPlot.escaped(title))</text>",
     ]
-    for tick in 0...4 {
-      let loss = low + (high - low) * Double(tick) / 4, seconds = first + (last - first) * Double(tick) / 4
+    for mark in axisMarks(low, high) {
+      let level = at(y(mark.value))
       lines.append(
-        "<line x1=\"\(at(left))\" x2=\"\(at(width - right))\" y1=\"\(at(y(loss)))\" y2=\"\(at(y(loss)))\" stroke=\"#ddd\"/>"
+        "<line x1=\"\(at(left))\" x2=\"\(at(width - right))\" y1=\"\(level)\" y2=\"\(level)\" stroke=\"#ddd\"/>")
+      lines.append(
+        "<text x=\"\(at(left - 6))\" y=\"\(level)\" text-anchor=\"end\" dominant-baseline=\"middle\">\(mark.text)</text>"
       )
+    }
+    for mark in axisMarks(first, last) {
       lines.append(
-        "<text x=\"\(at(left - 6))\" y=\"\(at(y(loss)))\" text-anchor=\"end\" dominant-baseline=\"middle\">\(number(loss))</text>"
-      )
-      lines.append(
-        "<text x=\"\(at(x(seconds)))\" y=\"\(at(height - bottom + 18))\" text-anchor=\"middle\">\(number(seconds))</text>"
+        "<text x=\"\(at(x(mark.value)))\" y=\"\(at(height - bottom + 18))\" text-anchor=\"middle\">\(mark.text)</text>"
       )
     }
     lines.append(

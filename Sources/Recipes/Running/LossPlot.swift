@@ -24,16 +24,17 @@ struct LossPlot {
       "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>",
       "<text x=\"\(left)\" y=\"22\" font-size=\"15\">\(Self.escaped(title))</text>",
     ]
-    for tick in 0...4 {
-      let loss = low + (high - low) * Double(tick) / 4
-      let level = formatted("%.1f", y(loss))
+    for mark in axisMarks(low, high) {
+      let level = formatted("%.1f", y(mark.value))
       lines.append("<line x1=\"\(left)\" x2=\"\(width - right)\" y1=\"\(level)\" y2=\"\(level)\" stroke=\"#ddd\"/>")
       lines.append(
-        "<text x=\"\(left - 6)\" y=\"\(level)\" text-anchor=\"end\" dominant-baseline=\"middle\">\(number(loss))</text>"
+        "<text x=\"\(left - 6)\" y=\"\(level)\" text-anchor=\"end\" dominant-baseline=\"middle\">\(mark.text)</text>"
       )
-      let step = Int(lastStep * Double(tick) / 4)
+    }
+    for mark in axisMarks(0, lastStep, least: 1) {
       lines.append(
-        "<text x=\"\(formatted("%.1f", x(step)))\" y=\"\(height - bottom + 18)\" text-anchor=\"middle\">\(step)</text>")
+        "<text x=\"\(formatted("%.1f", x(Int(mark.value))))\" y=\"\(height - bottom + 18)\" text-anchor=\"middle\">\(mark.text)</text>"
+      )
     }
     lines.append("<text x=\"\((left + width - right) / 2)\" y=\"402\" text-anchor=\"middle\">step</text>")
     lines.append("<text x=\"\(left)\" y=\"44\">nats a supervised token</text>")

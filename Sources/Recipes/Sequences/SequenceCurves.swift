@@ -34,13 +34,14 @@ struct SequenceCurves {
       "<rect width=\"100%\" height=\"100%\" fill=\"white\"/>",
       "<text x=\"10\" y=\"22\" font-size=\"15\">Mean over the tasks learned so far: \(noun)</text>",
     ]
-    for tick in 0...4 {
-      let value = low + (high - low) * Double(tick) / 4, place = at(y(value))
-      let text = isAccuracy ? formatted("%.1f", 100 * value) : formatted("%.2f", value)
+    let unit = isAccuracy ? 100.0 : 1
+    for mark in axisMarks(unit * low, unit * high) {
+      let place = at(y(mark.value / unit))
       lines.append(
         "<line x1=\"\(at(left))\" x2=\"\(at(width - right))\" y1=\"\(place)\" y2=\"\(place)\" stroke=\"#ddd\"/>")
       lines.append(
-        "<text x=\"\(at(left - 6))\" y=\"\(place)\" text-anchor=\"end\" dominant-baseline=\"middle\">\(text)</text>")
+        "<text x=\"\(at(left - 6))\" y=\"\(place)\" text-anchor=\"end\" dominant-baseline=\"middle\">\(mark.text)</text>"
+      )
     }
     for task in 0..<count {
       lines.append(

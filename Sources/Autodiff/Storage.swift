@@ -39,6 +39,16 @@ public enum Memory {
   public static func resetPeak() { BufferPool.shared.resetPeak() }
   /// Returns to the system what is kept for reuse.
   public static func releaseCache() { BufferPool.shared.releaseCache() }
+
+  /// Sets what ends the process where the system has no memory for a tensor of so many bytes, on whichever thread that is;
+  /// a trap unless set. Operations on tensors do not throw, and nothing can be computed on without their result.
+  public static func whenExhausted(_ end: @escaping @Sendable (Int) -> Never) { exhausted.withLock { $0 = end } }
+
+  fileprivate static func end(asking bytes: Int) -> Never { exhausted.withLock { $0 }(bytes) }
+
+  private static let exhausted = Mutex<@Sendable (Int) -> Never>({
+    fatalError("out of memory: \($0) bytes for a tensor could not be had")
+  })
 }
 
 /// Free lists of small buffers by size class and one ``Arena`` for large ones, so that a steady training loop asks nothing of
@@ -110,7 +120,7 @@ final class BufferPool: Sendable {
       Self.keepWithinLimit(&state)
       return pointer
     }
-    guard let pointer else { fatalError("out of memory: \(bytes) bytes for a tensor could not be had") }
+    guard let pointer else { Memory.end(asking: bytes) }
     return pointer.bindMemory(to: Float.self, capacity: bytes / 4)
   }
 

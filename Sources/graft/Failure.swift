@@ -38,6 +38,16 @@ enum Failure {
     exit(2)
   }
 
+  /// The system has no memory for a tensor; on whichever thread that is.
+  static func end(withoutMemoryFor bytes: Int) -> Never {
+    Interruption.settle()
+    Console.error(
+      "error: out of memory: \(megabytes(bytes)) for one tensor could not be had; take smaller batches or shorter rows, or train "
+        + "with train.activation_checkpointing=true  (exit 1)")
+    // Other threads may be computing, and what `exit` tears down is in their use.
+    _exit(1)
+  }
+
   private static func code(of error: any Error) -> Int32? {
     switch error {
     case is UsageError, is OutputError, is GraftError, is TaskError, is QuantizationError, is MergeError: 2

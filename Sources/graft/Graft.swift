@@ -1,4 +1,5 @@
 import ArgumentParser
+import Autodiff
 import Glibc
 import Recipes
 
@@ -50,6 +51,7 @@ struct Graft: ParsableCommand {
       _ = open("/dev/null", O_RDONLY)
     }
     Interruption.unblock()
+    Memory.whenExhausted { Failure.end(withoutMemoryFor: $0) }
     do {
       try checkEnvironment()
       var command = try parseAsRoot()

@@ -38,6 +38,16 @@ struct UsageTests {
     for kernels in ["portable", "avx2", ""] { #expect(try list(kernels).code == 0, "\(kernels)") }
   }
 
+  @Test func `Where the system has no memory for a tensor a command ends with 1 and says so`() throws {
+    // Images of 154 MB, of which the first convolution makes 411.
+    let ending = try Command(
+      ["bench", "cnn", "--batch", "256", "--size", "224", "--steps", "1"], in: scratch.path, megabytes: 700
+    ).end(within: 60)
+    #expect(ending.code == 1 && ending.output.isEmpty, "\(ending.code) \(ending.errors)")
+    #expect(ending.errors.hasPrefix("error: out of memory: 411.0 MB for one tensor"), "\(ending.errors)")
+    #expect(ending.errors.hasSuffix("(exit 1)\n"))
+  }
+
   @Test func `A command line that cannot be read ends with 2 and one message`() throws {
     for arguments in [
       ["tarin", "x.yaml"], ["train"], ["merge", "a"], ["generate", "m", "--prompt", "x", "--temperature", "hot"],
